@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Index files: JSON that says which pack holds which blobs, and where. Pure. */
+#pragma once
+
+#include "repo/pack.h"
+
+/* One pack. Return false with *error to stop. */
+typedef bool (*VmsIndexFileFunc)(void *user, const VmsId *pack, const VmsPackBlob *blobs,
+                                 size_t count, GError **error);
+
+/* Reads one. INVALID for anything malformed or impossible (a blob beyond 4 GiB, an unknown type).
+ */
+bool vms_index_file_parse(const void *text, size_t len, VmsIndexFileFunc func, void *user,
+                          GError **error);
+
+/* Writing: begin, pack for each, end. The text is in the GString. */
+GString *vms_index_file_begin(void);
+void vms_index_file_pack(GString *text, const VmsId *pack, const VmsPackBlob *blobs, size_t count);
+void vms_index_file_end(GString *text);

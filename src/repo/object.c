@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "repo/object.h"
+
+#include "base/error.h"
+#include "codec/compress.h"
+#include "codec/hash.h"
+#include "repo/repo-private.h"
+
+#include <string.h>
+
+#define ENCODING_ZSTD 2
+
+char *vms_object_name(const char *dir, const VmsId *id)
+{
+    char hex[VMS_ID_HEX_LEN + 1];
+
+    vms_id_hex(id, hex);
+    return g_strdup_printf("%s/%s", dir, hex);
+}
+
+char *vms_object_pack_name(const VmsId *id)
+{
+    char hex[VMS_ID_HEX_LEN + 1];
+
+    vms_id_hex(id, hex);
+    return g_strdup_printf("data/%.2s/%s", hex, hex);
+}
+
+GBytes *vms_object_encode(const VmsSealKey *key, const void *text, size_t len, bool compressed,
+                          GError **error)
+{
+    g_autofree uint8_t *plain = NULL;
+
+    if (compressed) {
+        size_t capacity = vms_compress_bound(len);
+        size_t stored = 0;
+
+        plain = g_malloc(capacity + 1);
+        plain[0] = ENCODING_ZSTD;
+        if (!vms_compress(VMS_COMPRESS_LEVEL_AUTO, text, len, plain + 1, capacity, &stored, error))
+            return NULL;
+        text = plain;
+        len = stored + 1;
+    }
+
+    g_autofree uint8_t *sealed = g_malloc(len + VMS_SEAL_OVERHEAD);
+    if (!vms_seal(key, text, len, sealed, error))
+        return NULL;
+    return g_bytes_new_take(g_steal_pointer(&sealed), len + VMS_SEAL_OVERHEAD);
+}
+
+GBytes *vms_object_decode(const VmsSealKey *key, const void *sealed, size_t len, GError **error)
+{
+    size_t plain_len = len - VMS_SEAL_OVERHEAD;
+
+    if (len <= VMS_SEAL_OVERHEAD || plain_len > VMS_OBJECT_MAX_PLAIN)
+        return vms_fail_null(error, VMS_ERROR_CORRUPT, "%zu bytes are no sealed document", len);
+
+    g_autofree uint8_t *plain = g_malloc(plain_len);
+    if (!vms_seal_open(key, sealed, len, plain, error))
+        return NULL;
+    if (plain[0] == '{' || plain[0] == '[')
+        return g_bytes_new_take(g_steal_pointer(&plain), plain_len);
+    if (plain[0] != ENCODING_ZSTD)
+        return vms_fail_null(error, VMS_ERROR_CORRUPT, "unknown encoding %u", plain[0]);
+    return vms_compress_expand_bounded(plain + 1, plain_len - 1, VMS_OBJECT_MAX_PLAIN, error);
+}
+
+bool vms_object_save(VmsRepo *repo, const char *dir, const void *text, size_t len, VmsId *ret_id,
+                     uint64_t *ret_size, GCancellable *cancellable, GError **error)
+{
+    g_autoptr(GBytes) sealed = vms_object_encode(repo->key, text, len, true, error);
+    VmsId id;
+
+    if (sealed == NULL)
+        return false;
+    vms_hash(g_bytes_get_data(sealed, NULL), g_bytes_get_size(sealed), id.bytes);
+    g_autofree char *name = vms_object_name(dir, &id);
+    if (!vms_store_put(repo->store, name, sealed, false, cancellable, error))
+        return false;
+    *ret_id = id;
+    if (ret_size != NULL)
+        *ret_size = g_bytes_get_size(sealed);
+    return true;
+}
+
+static GBytes *check_and_decode(VmsRepo *repo, const VmsId *id, GBytes *sealed, GError **error)
+{
+    size_t len = 0;
+    const void *data = g_bytes_get_data(sealed, &len);
+    VmsId actual;
+
+    vms_hash(data, len, actual.bytes);
+    if (!vms_id_equal(&actual, id))
+        return vms_fail_null(error, VMS_ERROR_CORRUPT,
+                             "damaged: its bytes have another SHA-256 than its name");
+    return vms_object_decode(repo->key, data, len, error);
+}
+
+GBytes *vms_object_load(VmsRepo *repo, const char *dir, const VmsId *id, GCancellable *cancellable,
+                        GError **error)
+{
+    g_autofree char *name = vms_object_name(dir, id);
+    g_autoptr(GBytes) sealed = vms_store_get(repo->store, name, 0, UINT64_MAX, cancellable, error);
+    GBytes *plain;
+
+    if (sealed == NULL)
+        return NULL;
+    plain = check_and_decode(repo, id, sealed, error);
+    if (plain == NULL)
+        vms_prefix(error, "%s", name);
+    return plain;
+}
+
+static bool add_entry(void *user, const char *name, uint64_t size, GError **error)
+{
+    GArray *entries = user;
+    const char *base = strrchr(name, '/');
+    VmsObjectEntry entry = {.size = size};
+
+    if (base == NULL || !vms_id_parse(base + 1, &entry.id, NULL)) {
+        g_debug("%s: not named as an object, passed over", name);
+        return true;
+    }
+    g_array_append_val(entries, entry);
+    return true;
+}
+
+GArray *vms_object_list(VmsStore *store, const char *dir, GCancellable *cancellable, GError **error)
+{
+    g_autoptr(GArray) entries = g_array_new(FALSE, FALSE, sizeof(VmsObjectEntry));
+    g_autofree char *prefix = g_strdup_printf("%s/", dir);
+
+    if (!vms_store_list(store, prefix, add_entry, entries, cancellable, error))
+        return NULL;
+    return g_steal_pointer(&entries);
+}

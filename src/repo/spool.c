@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "repo/spool.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int vms_spool_open(const char *dir, GError **error)
+{
+    if (dir == NULL)
+        dir = g_getenv("TMPDIR");
+    if (dir == NULL || dir[0] == '\0')
+        dir = "/var/tmp"; /* not /tmp, which may be memory */
+
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) { /* file systems without O_TMPFILE */
+        g_autofree char *path = g_build_filename(dir, "vmsnap-XXXXXX", NULL);
+
+        fd = mkostemp(path, O_CLOEXEC);
+        if (fd >= 0)
+            unlink(path);
+    }
+    if (fd < 0)
+        vms_fail_errno(error, errno, "temporary file in %s", dir);
+    return fd;
+}
+
+bool vms_spool_write(int fd, uint64_t offset, const void *data, size_t len, GError **error)
+{
+    const uint8_t *p = data;
+
+    while (len > 0) {
+        ssize_t done = pwrite(fd, p, len, (off_t)offset);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return vms_fail_errno(error, done < 0 ? errno : EIO, "temporary file");
+        p += done;
+        len -= (size_t)done;
+        offset += (uint64_t)done;
+    }
+    return true;
+}
+
+bool vms_spool_read(int fd, uint64_t offset, void *data, size_t len, GError **error)
+{
+    uint8_t *p = data;
+
+    while (len > 0) {
+        ssize_t done = pread(fd, p, len, (off_t)offset);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return vms_fail_errno(error, errno, "temporary file");
+        if (done == 0)
+            return vms_fail(error, VMS_ERROR_CORRUPT, "temporary file ends early");
+        p += done;
+        len -= (size_t)done;
+        offset += (uint64_t)done;
+    }
+    return true;
+}
+
+typedef struct {
+    void *data;
+    size_t len;
+} Mapping;
+
+static void unmap(void *user)
+{
+    Mapping *mapping = user;
+
+    munmap(mapping->data, mapping->len);
+    g_free(mapping);
+}
+
+GBytes *vms_spool_map(int fd, size_t len, GError **error)
+{
+    void *data = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+
+    if (data == MAP_FAILED) {
+        vms_fail_errno(error, errno, "temporary file: mmap");
+        return NULL;
+    }
+    Mapping *mapping = g_new(Mapping, 1);
+    *mapping = (Mapping){.data = data, .len = len};
+    return g_bytes_new_with_free_func(data, len, unmap, mapping);
+}
