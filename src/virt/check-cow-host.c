@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* QEMU opens /dev/userfaultfd, else it makes the system call, which an unprivileged process may
+ * only with vm.unprivileged_userfaultfd=1. libvirt gives a domain a /dev of its own and, where it
+ * knows of the node, puts it there for QEMU's user. QEMU says the same whatever is missing; here is
+ * found out which it is. */
+#include "virt/check-cow.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NODE "/dev/userfaultfd"
+#define AND_RESTART "then shut the domain down and start it again"
+
+/* 0: not known. */
+static int qemu_pid(const VmsFacts *facts)
+{
+    g_autofree char *path = g_strdup_printf("/run/libvirt/qemu/%s.pid", facts->name);
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return 0;
+    return (int)g_ascii_strtoull(text, NULL, 10);
+}
+
+/* "VmRSS:  1234 kB" of a file in /proc, as bytes. */
+static bool read_kib(const char *path, const char *name, uint64_t *ret_bytes)
+{
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return false;
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line; line++) {
+        if (!g_str_has_prefix(*line, name))
+            continue;
+        *ret_bytes = g_ascii_strtoull(*line + strlen(name), NULL, 10) * 1024;
+        return true;
+    }
+    return false;
+}
+
+bool vms_check_cow_memory(const VmsFacts *facts, uint64_t *ret_resident, uint64_t *ret_available)
+{
+    int pid = qemu_pid(facts);
+    g_autofree char *status = g_strdup_printf("/proc/%d/status", pid);
+    return pid && read_kib(status, "VmRSS:", ret_resident) &&
+           read_kib("/proc/meminfo", "MemAvailable:", ret_available);
+}
+
+static uid_t owner_of(int pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d", pid);
+    struct stat st;
+    return stat(path, &st) == 0 ? st.st_uid : 0;
+}
+
+/* "libvirt-UUID (enforce)" */
+static bool is_confined(int pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/attr/current", pid);
+    g_autofree char *text = NULL;
+    return g_file_get_contents(path, &text, NULL, NULL) && strstr(text, "(enforce)");
+}
+
+static char *without_node(char **ret_remedy)
+{
+    *ret_remedy = g_strdup("add \"" NODE "\" to cgroup_device_acl in qemu.conf, where that is set, "
+                           "restart libvirtd, " AND_RESTART "; a libvirt that does not know of it "
+                           "(9.0) needs sysctl vm.unprivileged_userfaultfd=1");
+    return g_strdup("the domain's /dev has no " NODE);
+}
+
+char *vms_check_cow_userfaultfd(const VmsFacts *facts, char **ret_remedy)
+{
+    struct stat st;
+    int pid = qemu_pid(facts);
+    g_autofree char *node = g_strdup_printf("/proc/%d/root" NODE, pid);
+    if (access(NODE, F_OK) < 0 && access("/proc/sys/vm/unprivileged_userfaultfd", F_OK) < 0) {
+        *ret_remedy = g_strdup("use a kernel with CONFIG_USERFAULTFD, 5.11 or later");
+        return g_strdup("the host's kernel does not have it");
+    }
+    if (pid && stat(node, &st) < 0 && errno == ENOENT)
+        return without_node(ret_remedy);
+    if (pid && stat(node, &st) == 0 && st.st_uid != owner_of(pid) && owner_of(pid) != 0 &&
+        (st.st_mode & 0006) != 0006) {
+        *ret_remedy = g_strdup("with namespaces = [] in qemu.conf, let QEMU's group have the node "
+                               "by a udev rule: KERNEL==\"userfaultfd\", GROUP=\"kvm\", "
+                               "MODE=\"0660\"; otherwise " AND_RESTART);
+        return g_strdup(NODE " may not be opened by QEMU's user");
+    }
+    if (pid && is_confined(pid)) {
+        *ret_remedy = g_strdup("add the line \"" NODE " rw,\" to "
+                               "/etc/apparmor.d/local/abstractions/libvirt-qemu, " AND_RESTART);
+        return g_strdup("QEMU is confined by AppArmor, which may forbid " NODE);
+    }
+    *ret_remedy = g_strdup("let QEMU open " NODE " (docs/operations.md), " AND_RESTART);
+    return g_strdup("the host's kernel does not give it to QEMU");
+}
