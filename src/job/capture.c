@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Crash gaps: the record with all paths is saved before the first file is made (preparing), and
+ * again with status capturing before the switch; so whatever is killed where, the catalog names
+ * every file that may exist, and libvirt says which of them are in use. "vmsnap drop" goes by both.
+ */
+#include "job/capture.h"
+
+#include "base/durable.h"
+#include "base/error.h"
+#include "job/overlays.h"
+#include "virt/commit.h"
+#include "virt/overlay.h"
+#include "virt/pause.h"
+#include "virt/quiesce.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PATIENCE_US (60 * G_USEC_PER_SEC) /* for libvirt to come back */
+
+static bool save(VmsCapture *capture, VmsStatus status, GError **error)
+{
+    capture->record->status = status;
+    return vms_catalog_save(capture->catalog, capture->record, error);
+}
+
+/* QEMU's user opens the overlays of block devices below it. What is in it is 0600 or 0700 itself.
+ */
+static bool let_through(const char *dir, GError **error)
+{
+    struct stat st;
+    if (stat(dir, &st) < 0)
+        return vms_fail_errno(error, errno, "%s", dir);
+    return (st.st_mode & 0011) == 0011 || chmod(dir, (st.st_mode & 07777) | 0011) == 0 ||
+           vms_fail_errno(error, errno, "%s", dir);
+}
+
+/* The directory of the memory file belongs to vmsnap, but QEMU or libvirt must be able to get
+ * through. */
+static bool make_directories(VmsCapture *capture, GError **error)
+{
+    VmsRecord *record = capture->record;
+    g_autofree char *overlays =
+        g_build_filename(capture->context->config->state_dir, "overlays", NULL);
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmsRecordDisk *disk = record->disks->pdata[i];
+        if (g_str_has_prefix(disk->overlay, overlays) &&
+            (!let_through(capture->context->config->state_dir, error) ||
+             !vms_durable_mkdir(overlays, 0711, error)))
+            return false;
+    }
+    if (!record->memory_path)
+        return true;
+    g_autofree char *memory = g_path_get_dirname(record->memory_path);
+    return vms_durable_mkdir(memory, 0711, error);
+}
+
+static bool make_files(VmsCapture *capture, GPtrArray *overlays, GError **error)
+{
+    VmsRecord *record = capture->record;
+    if (!make_directories(capture, error))
+        return false;
+    for (guint i = 0; i < overlays->len; i++) {
+        VmsRecordDisk *disk = record->disks->pdata[i];
+        VmsOverlay *overlay = overlays->pdata[i];
+        if (!vms_check_cancelled(capture->context->cancellable, error) ||
+            !vms_overlay_create_file(overlay, disk->capacity, capture->context->cancellable, error))
+            return vms_prefix(error, "disk %s", disk->target);
+        disk->device = overlay->device;
+        disk->inode = overlay->inode;
+    }
+    return true;
+}
+
+static void on_cancelled(GCancellable *cancellable, void *domain)
+{
+    vms_overlay_cancel(domain);
+}
+
+static bool switch_live(VmsCapture *capture, GPtrArray *overlays, GError **error)
+{
+    VmsRecord *record = capture->record;
+    GCancellable *cancellable = capture->context->cancellable;
+    gulong handler = 0;
+    if (cancellable)
+        handler =
+            g_cancellable_connect(cancellable, G_CALLBACK(on_cancelled), capture->domain, NULL);
+    vms_progress_message(capture->context->progress,
+                         "%s: saving memory while the guest runs, then a pause for the last pages",
+                         record->domain);
+    bool outrun = false;
+    bool ok = vms_overlay_switch_with_memory(capture->domain, capture->facts, overlays,
+                                             record->memory_path, &outrun, error);
+    if (outrun)
+        vms_record_add_note(record, "memory-outrun",
+                            "the guest changed its memory faster than it could be written, and was "
+                            "paused until the rest was saved");
+    if (cancellable)
+        g_cancellable_disconnect(cancellable, handler);
+    if (!ok && cancellable && g_cancellable_is_cancelled(cancellable)) {
+        g_clear_error(error);
+        return vms_check_cancelled(cancellable, error);
+    }
+    return ok;
+}
+
+/* Disks alone are switched while the guest runs; with UEFI variables or a TPM it is paused, so that
+ * they are of the same instant. */
+static bool switch_running(VmsCapture *capture, GPtrArray *overlays, GError **error)
+{
+    if (!vms_side_files_any(capture->side))
+        return vms_overlay_switch(capture->domain, capture->facts, overlays, error);
+    g_autoptr(GError) cause = NULL;
+    VmsPause *pause = vms_pause_new(capture->domain, error);
+    if (!pause)
+        return false;
+    bool ok = vms_overlay_switch(capture->domain, capture->facts, overlays, &cause) &&
+              vms_side_files_take(capture->side, &cause);
+    bool runs = vms_pause_end(pause, error);
+    if (!ok && runs)
+        g_propagate_error(error, g_steal_pointer(&cause));
+    return ok && runs;
+}
+
+static bool switch_disks(VmsCapture *capture, GPtrArray *overlays, GError **error)
+{
+    VmsRecord *record = capture->record;
+    if (!capture->facts->active) {
+        VmsConn *conn = vms_context_conn(capture->context, error);
+        return conn && vms_side_files_take(capture->side, error) &&
+               vms_overlay_switch_offline(vms_conn_get(conn), capture->facts, overlays, error);
+    }
+    if (record->engine == VMS_ENGINE_NONE)
+        return switch_running(capture, overlays, error);
+    if (record->engine == VMS_ENGINE_COW)
+        return vms_cow_cut(capture->cow, overlays, vms_side_files_take, capture->side, error);
+    /* Nobody can be called in libvirt's own pause: once before and once after it. */
+    return vms_side_files_take(capture->side, error) && switch_live(capture, overlays, error) &&
+           vms_side_files_take(capture->side, error);
+}
+
+/* Freezes where wanted. Under auto a guest that refuses is a note, under require an error. */
+static bool freeze(VmsCapture *capture, VmsQuiesce **ret_quiesce, GError **error)
+{
+    VmsRecord *record = capture->record;
+    g_autoptr(GError) cause = NULL;
+    if (!capture->quiesce)
+        return true;
+    *ret_quiesce = vms_quiesce_freeze(capture->domain, capture->freeze_deadline_s,
+                                      &record->frozen_filesystems, &cause);
+    if (*ret_quiesce)
+        return true;
+    if (capture->quiesce_required) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    vms_record_add_note(record, "freeze-failed", "file systems were not frozen: %s",
+                        cause->message);
+    return true;
+}
+
+/* The freeze counts only if it held until the cut was done. */
+static bool thaw(VmsCapture *capture, VmsQuiesce *quiesce, GError **error)
+{
+    VmsRecord *record = capture->record;
+    bool expired = false;
+    if (!quiesce)
+        return true;
+    if (!vms_quiesce_thaw(quiesce, &expired, error))
+        return false;
+    if (!expired)
+        return true;
+    record->frozen_filesystems = 0;
+    if (capture->quiesce_required)
+        return vms_fail(error, VMS_ERROR_REFUSED,
+                        "the cut took longer than the freeze deadline of %d s; raise "
+                        "--freeze-deadline or take it with --quiesce=off",
+                        capture->freeze_deadline_s);
+    vms_record_add_note(record, "freeze-expired",
+                        "file systems were thawed after %d s, before the cut was done",
+                        capture->freeze_deadline_s);
+    return true;
+}
+
+static bool cut(VmsCapture *capture, GPtrArray *overlays, GError **error)
+{
+    VmsRecord *record = capture->record;
+    g_autoptr(VmsQuiesce) quiesce = NULL;
+    g_autoptr(GError) thaw_error = NULL;
+    int64_t start = g_get_monotonic_time();
+    if (!freeze(capture, &quiesce, error))
+        return false;
+    int64_t frozen = g_get_monotonic_time();
+    vms_heartbeat_mark(capture->heartbeat, VMS_HEARTBEAT_PAUSE);
+    bool ok = vms_check_cancelled(capture->context->cancellable, error) &&
+              switch_disks(capture, overlays, error);
+    record->created_us = g_get_real_time();
+    record->switch_us = g_get_monotonic_time() - frozen;
+    vms_heartbeat_mark(capture->heartbeat, VMS_HEARTBEAT_WRITE);
+    bool thawed = thaw(capture, quiesce, &thaw_error);
+    if (quiesce)
+        record->freeze_us = g_get_monotonic_time() - start;
+    if (ok && !thawed)
+        g_propagate_error(error, g_steal_pointer(&thaw_error));
+    return ok && thawed;
+}
+
+static bool take_memory_facts(VmsRecord *record, GError **error)
+{
+    struct stat st;
+    if (!record->memory_path)
+        return true;
+    if (stat(record->memory_path, &st) < 0)
+        return vms_fail_errno(error, errno, "memory file %s", record->memory_path);
+    record->memory_device = st.st_dev;
+    record->memory_inode = st.st_ino;
+    record->memory_size = (uint64_t)st.st_size;
+    return true;
+}
+
+/* All that can be done before the guest is frozen or paused. */
+static bool prepare_memory(VmsCapture *capture, GError **error)
+{
+    VmsRecord *record = capture->record;
+    if (record->engine == VMS_ENGINE_COW)
+        capture->cow = vms_cow_prepare(capture->domain, capture->facts, record->memory_path,
+                                       capture->context->cancellable, error);
+    return record->engine != VMS_ENGINE_COW || capture->cow;
+}
+
+/* The guest runs, QEMU writes its memory behind it. */
+static bool finish_memory(VmsCapture *capture, GError **error)
+{
+    VmsRecord *record = capture->record;
+    if (capture->cow && !vms_cow_finish(capture->cow, capture->context->progress, error))
+        return false;
+    vms_heartbeat_mark(capture->heartbeat, VMS_HEARTBEAT_DONE);
+    if (capture->heartbeat && !vms_heartbeat_gaps(capture->heartbeat, &record->heartbeat))
+        record->heartbeat = (VmsHeartbeatGaps){0};
+    if (capture->cow)
+        record->timing = *vms_cow_times(capture->cow);
+    return take_memory_facts(record, error);
+}
+
+static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
+{
+    VmsRecord *record = capture->record;
+    capture->heartbeat = capture->facts->active ? vms_heartbeat_open(capture->facts) : NULL;
+    capture->side = vms_side_files_prepare(capture->context->config, capture->facts, record, error);
+    if (!capture->side || !save(capture, VMS_STATUS_PREPARING, error) ||
+        !make_files(capture, overlays, error) || !save(capture, VMS_STATUS_CAPTURING, error) ||
+        !prepare_memory(capture, error) || !cut(capture, overlays, error) ||
+        !vms_side_files_store(capture->side, error) || !finish_memory(capture, error) ||
+        !vms_check_cancelled(capture->context->cancellable, error))
+        return false;
+    if (record->engine != VMS_ENGINE_NONE)
+        record->consistency = VMS_CONSISTENCY_MEMORY;
+    else if (record->frozen_filesystems > 0 || !capture->facts->active)
+        record->consistency = VMS_CONSISTENCY_QUIESCED;
+    return save(capture, VMS_STATUS_CAPTURED, error);
+}
+
+/* The domain over a connection that is alive: libvirtd may have been restarted meanwhile. */
+static virDomainPtr reach(VmsCapture *capture)
+{
+    int64_t end = g_get_monotonic_time() + PATIENCE_US;
+    if (virConnectIsAlive(virDomainGetConnect(capture->domain)) == 1) {
+        virDomainRef(capture->domain);
+        return capture->domain;
+    }
+    for (;;) {
+        VmsConn *conn = vms_context_conn(capture->context, NULL);
+        virDomainPtr domain = conn ? vms_conn_lookup(conn, capture->record->uuid, NULL) : NULL;
+        if (domain || g_get_monotonic_time() > end)
+            return domain;
+        g_usleep(G_USEC_PER_SEC / 4);
+    }
+}
+
+/* The original error is what the operator hears first; what could not be undone is added to it. */
+static void undo(VmsCapture *capture, GError **error)
+{
+    VmsRecord *record = capture->record;
+    g_autoptr(GError) cause = NULL;
+    /* What could not be made removed itself, and a foreign file of that name is not ours to remove.
+     */
+    for (guint i = 0; i < record->disks->len; i++) {
+        VmsRecordDisk *disk = record->disks->pdata[i];
+        disk->merged = disk->merged || disk->inode == 0;
+    }
+    g_autoptr(virDomain) domain = reach(capture);
+    bool undone =
+        (domain || vms_fail(&cause, VMS_ERROR_FAILED, "libvirt does not answer")) &&
+        vms_overlays_merge(capture->context, capture->catalog, domain, record, false, &cause) &&
+        vms_overlays_remove_side_files(record, &cause);
+    if (undone) {
+        record->status = VMS_STATUS_FAILED;
+        record->reason = g_strdup(error && *error ? (*error)->message : "failed");
+        /* Where the database is what failed, its row stays "preparing" and names files that are
+         * gone: drop finds nothing to do. */
+        vms_catalog_save(capture->catalog, record, NULL);
+    } else if (error && *error) {
+        char *both =
+            g_strdup_printf("%s; undoing it failed too: %s; run \"vmsnap drop %s --snapshot "
+                            "%s\" when the cause is gone",
+                            (*error)->message, cause->message, record->domain, record->id);
+        g_free((*error)->message);
+        (*error)->message = both;
+    }
+}
+
+bool vms_capture_run(VmsCapture *capture, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GPtrArray) overlays = vms_overlays_of(capture->record);
+    bool taken = take(capture, overlays, &cause);
+    g_clear_pointer(&capture->cow, vms_cow_free); /* undoes what is not finished */
+    g_clear_pointer(&capture->heartbeat, vms_heartbeat_free);
+    g_clear_pointer(&capture->side, vms_side_files_free);
+    if (taken)
+        return true;
+    undo(capture, &cause);
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return false;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What every job is given: configuration, connection, directories, progress, cancellation. */
+#pragma once
+
+#include "base/progress.h"
+#include "job/config.h"
+#include "virt/conn.h"
+
+typedef struct {
+    const VmsConfig *config;   /* borrowed */
+    const char *uri;           /* libvirt connection; NULL: libvirt's default */
+    VmsProgress *progress;     /* nullable */
+    GCancellable *cancellable; /* cancelled by SIGINT, SIGTERM */
+    VmsConn *conn;             /* opened on first use, by vms_context_conn */
+} VmsContext;
+
+/* Opens the connection on first use. */
+VmsConn *vms_context_conn(VmsContext *context, GError **error);
+/* Closes it. */
+void vms_context_clear(VmsContext *context);

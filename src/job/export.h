@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Streaming a captured snapshot to a repository, then block-committing the overlays back. */
+#pragma once
+
+#include "job/context.h"
+#include "job/record.h"
+#include "repo/writer.h"
+
+typedef struct {
+    const char *snapshot;   /* id prefix; NULL: the newest captured one of the domain */
+    const char *repository; /* configured name, URL or path */
+    bool keep_overlays;
+} VmsExportOptions;
+
+typedef struct {
+    VmsRecord *record; /* afterwards */
+    VmsRepoWriterStats stats;
+    uint64_t bytes_total; /* of disks and memory, as the guest sees them */
+    uint64_t bytes_zero;  /* of these never read: holes and zeroes */
+    int64_t duration_us;
+    int64_t commit_us; /* merging the overlays; 0 with keep_overlays */
+    char *full_reason; /* why everything was read: "first-snapshot", "no-tracking" */
+} VmsExportResult;
+
+void vms_export_result_free(VmsExportResult *result);
+
+/* On failure or cancel the snapshot stays captured on this host and can be exported again. */
+VmsExportResult *vms_export(VmsContext *context, const char *domain,
+                            const VmsExportOptions *options, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsExportResult, vms_export_result_free)

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The things an export reads. Private to job/. */
+#pragma once
+
+#include "job/context.h"
+#include "job/manifest.h"
+#include "job/pipeline.h"
+
+/* A disk image through qemu-nbd. Free with vms_input_free. */
+VmsInput *vms_input_disk(const char *path, const char *format, GCancellable *cancellable,
+                         GError **error);
+
+/* A plain file, holes known from the file system. */
+VmsInput *vms_input_file(const char *path, GError **error);
+
+/* The memory file of a snapshot: a save image. Its pages are put in order and it is cut along guest
+ * addresses (VMS_MEMORY_PAGES), or, where it is not fully understood, it is a plain file
+ * (VMS_MEMORY_STREAM) and *ret_reason says why (else NULL; transfer full). */
+VmsInput *vms_input_memory(const char *path, VmsContext *context, VmsMemoryLayout *ret_layout,
+                           char **ret_reason, GError **error);
+
+void vms_input_free(VmsInput *input);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsInput, vms_input_free)

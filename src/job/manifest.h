@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmsnap.json of a stored snapshot (schemas/manifest.v1.json). */
+#pragma once
+
+#include "job/record.h"
+#include "repo/id.h"
+
+typedef struct {
+    char *target, *bus, *format;
+    char *source;        /* path of the image at the cut, to know where it belongs */
+    uint64_t size;       /* bytes, virtual */
+    uint64_t chunk_size; /* bytes */
+} VmsManifestDisk;
+
+/* How memory.save is laid out; for people: restoring goes by the blobs' lengths. */
+typedef enum {
+    VMS_MEMORY_STREAM, /* as QEMU wrote it */
+    VMS_MEMORY_PAGES,  /* every page once, by address, in pieces of their own */
+} VmsMemoryLayout;
+
+const char *vms_memory_layout_name(VmsMemoryLayout layout); /* "stream", "pages" */
+
+typedef struct {
+    VmsId repository_id; /* of the snapshot file; not in the JSON */
+    char *id;            /* the local one, 16 hex */
+    char *domain, *uuid, *host;
+    int64_t time_us; /* the cut */
+    VmsEngine engine;
+    VmsConsistency consistency;
+    unsigned frozen_filesystems;
+    uint64_t memory_size; /* bytes of the save image; 0: none */
+    VmsMemoryLayout memory_layout;
+    bool nvram, tpm;
+    char *full_reason; /* why everything was read */
+    char *version_vmsnap, *version_libvirt, *version_qemu;
+    GPtrArray *disks; /* of VmsManifestDisk* */
+    GPtrArray *notes; /* of VmsNote* */
+} VmsManifest;
+
+VmsManifest *vms_manifest_new(void);
+void vms_manifest_free(VmsManifest *manifest);
+/* Appends a disk; its chunk size is still to be set. */
+VmsManifestDisk *vms_manifest_add_disk(VmsManifest *manifest, const char *target, const char *bus,
+                                       const char *format, const char *source, uint64_t size);
+char *vms_manifest_to_json(const VmsManifest *manifest);
+/* From untrusted storage. INVALID names the member; UNSUPPORTED for a newer manifest version. */
+VmsManifest *vms_manifest_parse(const char *text, size_t len, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsManifest, vms_manifest_free)

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "job/merge.h"
+
+#include "base/error.h"
+#include "job/claim.h"
+#include "job/overlays.h"
+#include "virt/quiesce.h"
+
+#define THAW_TIMEOUT_S 10
+
+/* Something of it is left on this host. */
+static bool is_left(const VmsRecord *record)
+{
+    return !vms_catalog_ended(record->status);
+}
+
+static bool allowed(const VmsRecord *record, bool drop, GError **error)
+{
+    if (vms_catalog_ended(record->status))
+        return vms_fail(error, VMS_ERROR_REFUSED, "snapshot %s is %s: nothing of it is left here",
+                        record->id, vms_status_name(record->status));
+    if (drop || record->status == VMS_STATUS_EXPORTED || record->status == VMS_STATUS_COMMITTING)
+        return true;
+    return vms_fail(error, VMS_ERROR_REFUSED,
+                    "snapshot %s is not in a repository yet; export it first (\"vmsnap export %s "
+                    "--to …\"), or give it up with \"vmsnap drop %s\"",
+                    record->id, record->domain, record->domain);
+}
+
+/* A vmsnap that was killed between freeze and thaw left the guest frozen (P1). */
+static void thaw(virDomainPtr domain, VmsRecord *record)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(VmsFacts) facts = vms_facts_read(domain, NULL);
+    unsigned filesystems = 0;
+    bool interrupted =
+        record->status == VMS_STATUS_PREPARING || record->status == VMS_STATUS_CAPTURING;
+    if (!interrupted || !facts || facts->state != VIR_DOMAIN_RUNNING || !facts->has_agent)
+        return;
+    if (!vms_quiesce_thaw_all(domain, THAW_TIMEOUT_S, &filesystems, &cause))
+        vms_record_add_note(record, "thaw-failed",
+                            "whether file systems are still frozen is not known: %s",
+                            cause->message);
+    else if (filesystems > 0)
+        vms_record_add_note(record, "thawed", "%u file systems were still frozen", filesystems);
+}
+
+/* A vmsnap that was killed while QEMU wrote memory for it, on a host without virsh. */
+static bool clean_memory(virDomainPtr domain, const VmsRecord *record, GError **error)
+{
+    bool interrupted =
+        record->status == VMS_STATUS_PREPARING || record->status == VMS_STATUS_CAPTURING;
+    if (!interrupted || record->engine != VMS_ENGINE_COW || virDomainIsActive(domain) != 1)
+        return true;
+    return vms_cow_clean(domain, error);
+}
+
+static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, GError **error)
+{
+    VmsConn *conn = vms_context_conn(context, error);
+    if (!conn)
+        return false;
+    g_autoptr(virDomain) domain = vms_conn_lookup(conn, record->uuid, error);
+    if (!domain)
+        return vms_prefix(error, "the overlays of snapshot %s cannot be merged", record->id);
+    if (!clean_memory(domain, record, error))
+        return false;
+    thaw(domain, record);
+    return vms_overlays_merge(context, catalog, domain, record, true, error);
+}
+
+static bool finish(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, bool drop,
+                   GError **error)
+{
+    bool exported = record->repository_snapshot != NULL;
+    VmsStatus before = record->status;
+    record->status = exported ? VMS_STATUS_COMMITTING : before;
+    if (!vms_catalog_save(catalog, record, error))
+        return false;
+    if (!merge(context, catalog, record, error) || !vms_overlays_remove_side_files(record, error)) {
+        record->status = before;
+        vms_catalog_save(catalog, record, NULL);
+        return false;
+    }
+    record->status = exported ? VMS_STATUS_DONE : VMS_STATUS_ABANDONED;
+    if (drop && !exported) {
+        g_free(record->reason);
+        record->reason = g_strdup("dropped by the operator");
+    }
+    return vms_catalog_save(catalog, record, error);
+}
+
+static VmsRecord *run(VmsContext *context, const char *domain, const char *snapshot, bool drop,
+                      GError **error)
+{
+    g_autoptr(VmsClaim) claim = vms_claim(context, domain, snapshot, is_left, error);
+    if (!claim)
+        return NULL;
+    if (!allowed(claim->record, drop, error) ||
+        !finish(context, claim->catalog, claim->record, drop, error)) {
+        vms_prefix(error, "%s", claim->record->domain);
+        return NULL;
+    }
+    return g_steal_pointer(&claim->record);
+}
+
+VmsRecord *vms_merge_commit(VmsContext *context, const char *domain, const char *snapshot,
+                            GError **error)
+{
+    return run(context, domain, snapshot, false, error);
+}
+
+VmsRecord *vms_merge_drop(VmsContext *context, const char *domain, const char *snapshot,
+                          GError **error)
+{
+    return run(context, domain, snapshot, true, error);
+}

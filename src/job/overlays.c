@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "job/overlays.h"
+
+#include "base/error.h"
+#include "job/side-files.h"
+#include "virt/commit.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static VmsOverlay *overlay_of(const VmsRecordDisk *disk)
+{
+    VmsOverlay *overlay =
+        vms_overlay_new(disk->target, disk->base, disk->base_format, disk->overlay);
+    overlay->device = disk->device;
+    overlay->inode = disk->inode;
+    return overlay;
+}
+
+GPtrArray *vms_overlays_of(const VmsRecord *record)
+{
+    GPtrArray *overlays = g_ptr_array_new_with_free_func((GDestroyNotify)vms_overlay_free);
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmsRecordDisk *disk = record->disks->pdata[i];
+        if (!disk->merged)
+            g_ptr_array_add(overlays, overlay_of(disk));
+    }
+    return overlays;
+}
+
+/* Is path the active layer of the disk, live or persistent? */
+static bool is_used(virDomainPtr domain, const VmsRecordDisk *disk, const char *path,
+                    bool *ret_used, GError **error)
+{
+    g_autofree char *live = NULL, *persistent = NULL;
+    if (!vms_overlay_where(domain, disk->target, &live, &persistent, error))
+        return false;
+    *ret_used = g_strcmp0(live, path) == 0 || g_strcmp0(persistent, path) == 0;
+    return true;
+}
+
+/* Where the overlay is neither active nor on the way to be, it may still be below a newer one. */
+static bool check_not_below(virDomainPtr domain, const VmsRecordDisk *disk, GError **error)
+{
+    g_autoptr(VmsFacts) facts = vms_facts_read(domain, error);
+    if (!facts)
+        return false;
+    const VmsDisk *fact = vms_facts_disk(facts, disk->target);
+    for (guint i = 0; fact && fact->backing && i < fact->backing->len; i++)
+        if (g_strcmp0(fact->backing->pdata[i], disk->overlay) == 0)
+            return vms_fail(error, VMS_ERROR_REFUSED,
+                            "a newer overlay, %s, stands on this snapshot's: commit or drop the "
+                            "newer snapshot first",
+                            fact->source);
+    return true;
+}
+
+/* P3: only what we made, by device and inode; inode 0 means that it was never recorded. */
+static bool remove_ours(const char *path, dev_t device, ino_t inode, GError **error)
+{
+    struct stat st;
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT || vms_fail_errno(error, errno, "%s", path);
+    if (!S_ISREG(st.st_mode) || (inode != 0 && (st.st_dev != device || st.st_ino != inode)))
+        return vms_fail(error, VMS_ERROR_EXISTS, "%s is not the file vmsnap made; left alone",
+                        path);
+    return unlink(path) == 0 || vms_fail_errno(error, errno, "%s", path);
+}
+
+static bool merge_one(VmsContext *context, virDomainPtr domain, VmsRecordDisk *disk,
+                      GCancellable *cancellable, GError **error)
+{
+    g_autoptr(VmsOverlay) overlay = overlay_of(disk);
+    bool used = false;
+    if (!is_used(domain, disk, disk->overlay, &used, error))
+        return false;
+    if (used && !vms_commit_disk(domain, overlay, 0, context->progress, cancellable, error))
+        return false;
+    /* P2: asked again, of live and persistent both, before a byte is deleted. */
+    if (!is_used(domain, disk, disk->overlay, &used, error) ||
+        !check_not_below(domain, disk, error))
+        return false;
+    if (used)
+        return vms_fail(error, VMS_ERROR_FAILED,
+                        "libvirt still uses %s after the commit; it is left alone", disk->overlay);
+    /* Killed between making the file and recording it: its name has the snapshot's random id, and
+     * it was made with O_EXCL, so a file of that name is ours. */
+    if (disk->inode == 0)
+        return remove_ours(disk->overlay, 0, 0, error);
+    return vms_overlay_remove_file(overlay, error);
+}
+
+bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr domain,
+                        VmsRecord *record, bool cancellable, GError **error)
+{
+    GCancellable *stop = cancellable ? context->cancellable : NULL;
+    for (guint i = 0; i < record->disks->len; i++) {
+        VmsRecordDisk *disk = record->disks->pdata[i];
+        if (disk->merged)
+            continue;
+        if (!vms_check_cancelled(stop, error) || !merge_one(context, domain, disk, stop, error))
+            return vms_prefix(error, "disk %s", disk->target);
+        disk->merged = true;
+        /* An undo must go on even where the database cannot be written: merging twice is harmless.
+         */
+        if (!vms_catalog_save(catalog, record, cancellable ? error : NULL) && cancellable)
+            return false;
+    }
+    return true;
+}
+
+bool vms_overlays_remove_side_files(VmsRecord *record, GError **error)
+{
+    if (record->memory_path &&
+        !remove_ours(record->memory_path, record->memory_device, record->memory_inode, error))
+        return false;
+    return vms_side_files_remove(record, error);
+}
+
+static bool disk_frozen(const VmsFacts *facts, const VmsRecordDisk *disk, GError **error)
+{
+    const VmsDisk *fact = vms_facts_disk(facts, disk->target);
+    if (!fact)
+        return vms_fail(error, VMS_ERROR_CORRUPT,
+                        "disk %s: is no longer part of %s; its frozen image cannot be trusted",
+                        disk->target, facts->name);
+    if (g_strcmp0(fact->source, disk->overlay) == 0)
+        return true;
+    for (guint i = 0; fact->backing && i < fact->backing->len; i++)
+        if (g_strcmp0(fact->backing->pdata[i], disk->overlay) == 0)
+            return true;
+    return vms_fail(
+        error, VMS_ERROR_CORRUPT,
+        "disk %s: runs on %s and no longer on the snapshot's overlay %s: somebody merged "
+        "or replaced it, so the frozen image has changed; drop this snapshot and take a "
+        "new one",
+        disk->target, fact->source ? fact->source : "nothing", disk->overlay);
+}
+
+bool vms_overlays_frozen(virDomainPtr domain, const VmsRecord *record, GError **error)
+{
+    if (!domain)
+        return true;
+    g_autoptr(VmsFacts) facts = vms_facts_read(domain, error);
+    if (!facts)
+        return false;
+    for (guint i = 0; i < record->disks->len; i++)
+        if (!disk_frozen(facts, record->disks->pdata[i], error))
+            return false;
+    return true;
+}

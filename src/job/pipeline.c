@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The caller's thread reads; workers look for zeroes, hash, compress and seal (all inside
+ * vms_repo_writer_add, which also bounds the uploads). Buffers come from a fixed pool, so memory
+ * does not depend on the size of the disk or on who is the slowest. Chunks that an extent map calls
+ * zero are never queued: their ids are filled in by the reader, run by run. An input that says
+ * itself where it is cut knows its zeroes better.
+ *
+ * Locks: Pipeline.lock guards error and the counters; nothing else is taken while it is held. */
+#include "job/pipeline.h"
+
+#include "base/error.h"
+#include "base/queue.h"
+
+#include <string.h>
+
+#define BUFFERS_PER_WORKER 4
+
+typedef struct {
+    uint64_t at; /* chunk number */
+    size_t len;
+    uint8_t data[];
+} Chunk;
+
+typedef struct {
+    VmsInput *input;
+    const VmsPipelineOptions *options;
+    VmsContent *content;
+    VmsId zero_id, last_zero_id; /* of a whole chunk of zeroes, and of the last, shorter one */
+    uint64_t chunks;
+    uint64_t next; /* reader: first chunk that is neither queued nor filled in */
+    VmsQueue *free_buffers, *full_buffers;
+    GMutex lock;
+    GError *error;
+    uint64_t done, zero; /* bytes */
+} Pipeline;
+
+uint64_t vms_pipeline_chunks(uint64_t size, uint64_t chunk_size)
+{
+    return size / chunk_size + (size % chunk_size != 0);
+}
+
+/* Of inputs that are cut every chunk_size bytes. */
+static size_t chunk_len(const Pipeline *p, uint64_t at)
+{
+    uint64_t size = p->options->chunk_size;
+    return (size_t)MIN(size, p->input->size - at * size);
+}
+
+/* Keeps the first error and wakes everybody who waits. */
+static void fail(Pipeline *p, GError *error)
+{
+    g_mutex_lock(&p->lock);
+    if (!p->error)
+        p->error = error;
+    else
+        g_error_free(error);
+    g_mutex_unlock(&p->lock);
+    vms_queue_abort(p->full_buffers);
+    vms_queue_close(p->free_buffers);
+}
+
+static void count(Pipeline *p, uint64_t done, uint64_t zero)
+{
+    const VmsPipelineOptions *o = p->options;
+    g_mutex_lock(&p->lock);
+    p->done += done;
+    p->zero += zero;
+    uint64_t total = o->progress_before + p->done;
+    g_mutex_unlock(&p->lock);
+    vms_progress_update(o->progress, "export", o->item, total, o->progress_total);
+}
+
+static bool is_zero(const uint8_t *data, size_t len)
+{
+    return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
+}
+
+static const VmsId *zero_id_of(const Pipeline *p, uint64_t at)
+{
+    return chunk_len(p, at) == p->options->chunk_size ? &p->zero_id : &p->last_zero_id;
+}
+
+static bool store(Pipeline *p, const Chunk *chunk, GError **error)
+{
+    bool zero = !p->input->next && is_zero(chunk->data, chunk->len);
+    VmsId id = {0};
+    if (zero)
+        id = *zero_id_of(p, chunk->at);
+    if (!zero && !vms_repo_writer_add(p->options->writer, VMS_BLOB_DATA, chunk->data, chunk->len,
+                                      &id, error))
+        return false;
+    if (!vms_content_set(p->content, chunk->at, &id, error))
+        return false;
+    count(p, chunk->len, zero ? chunk->len : 0);
+    return true;
+}
+
+static void *work(void *data)
+{
+    Pipeline *p = data;
+    for (Chunk *chunk; (chunk = vms_queue_pop(p->full_buffers));) {
+        GError *error = NULL;
+        bool ok = store(p, chunk, &error);
+        if (!vms_queue_push(p->free_buffers, chunk))
+            g_free(chunk);
+        if (!ok)
+            fail(p, error);
+    }
+    return NULL;
+}
+
+/* The zero blobs must be in the repository before a content list names them. */
+static bool add_zero_blobs(Pipeline *p, GError **error)
+{
+    g_autofree uint8_t *zeroes = g_malloc0(p->options->chunk_size);
+    size_t last = p->chunks ? chunk_len(p, p->chunks - 1) : 0;
+    VmsRepoWriter *writer = p->options->writer;
+    if (p->input->size >= p->options->chunk_size &&
+        !vms_repo_writer_add(writer, VMS_BLOB_DATA, zeroes, p->options->chunk_size, &p->zero_id,
+                             error))
+        return false;
+    return last == 0 || last == p->options->chunk_size ||
+           vms_repo_writer_add(writer, VMS_BLOB_DATA, zeroes, last, &p->last_zero_id, error);
+}
+
+static bool fill_zero(Pipeline *p, uint64_t until, GError **error)
+{
+    uint64_t bytes = 0;
+    for (; p->next < until; p->next++) {
+        if (!vms_content_set(p->content, p->next, zero_id_of(p, p->next), error))
+            return false;
+        bytes += chunk_len(p, p->next);
+    }
+    count(p, bytes, bytes);
+    return true;
+}
+
+static bool fill_chunk(Pipeline *p, Chunk *chunk, GError **error)
+{
+    VmsInput *input = p->input;
+    if (input->next)
+        return input->next(input, chunk->data, &chunk->len, error);
+    chunk->len = chunk_len(p, chunk->at);
+    return input->read(input, chunk->at * p->options->chunk_size, chunk->data, chunk->len, error);
+}
+
+static bool read_chunk(Pipeline *p, GError **error)
+{
+    Chunk *chunk = vms_queue_pop(p->free_buffers);
+    if (!chunk)
+        return vms_fail(error, VMS_ERROR_FAILED, "a worker failed");
+    chunk->at = p->next;
+    if (!fill_chunk(p, chunk, error)) {
+        g_free(chunk);
+        return false;
+    }
+    p->next++;
+    if (vms_queue_push(p->full_buffers, chunk))
+        return true;
+    g_free(chunk);
+    return vms_fail(error, VMS_ERROR_FAILED, "a worker failed");
+}
+
+/* Data of any length makes each chunk that it touches one to be read; a chunk is zero only if no
+ * data extent touched it, which is known when a later extent begins beyond it. */
+static bool on_extent(void *user, uint64_t offset, uint64_t length, bool zero, GError **error)
+{
+    Pipeline *p = user;
+    uint64_t chunk_size = p->options->chunk_size;
+    if (zero || length == 0)
+        return vms_check_cancelled(p->options->cancellable, error);
+    uint64_t first = offset / chunk_size;
+    uint64_t end = (offset + length - 1) / chunk_size + 1;
+    if (first > p->next && !fill_zero(p, first, error))
+        return false;
+    while (p->next < end)
+        if (!vms_check_cancelled(p->options->cancellable, error) || !read_chunk(p, error))
+            return false;
+    return true;
+}
+
+static bool read_all(Pipeline *p, GError **error)
+{
+    if (p->input->next) {
+        while (p->next < p->chunks)
+            if (!vms_check_cancelled(p->options->cancellable, error) || !read_chunk(p, error))
+                return false;
+        return true;
+    }
+    return p->input->extents(p->input, on_extent, p, p->options->cancellable, error) &&
+           fill_zero(p, p->chunks, error);
+}
+
+static void run_threads(Pipeline *p)
+{
+    unsigned n = p->options->workers ? p->options->workers : g_get_num_processors();
+    size_t buffer = p->input->next ? p->input->chunk_max : p->options->chunk_size;
+    g_autofree GThread **threads = g_new0(GThread *, n);
+    p->free_buffers = vms_queue_new((size_t)n * BUFFERS_PER_WORKER, g_free);
+    p->full_buffers = vms_queue_new((size_t)n * BUFFERS_PER_WORKER, g_free);
+    for (unsigned i = 0; i < n * BUFFERS_PER_WORKER; i++)
+        vms_queue_push(p->free_buffers, g_malloc(sizeof(Chunk) + buffer));
+    for (unsigned i = 0; i < n; i++)
+        threads[i] = g_thread_new("vms-worker", work, p);
+    GError *error = NULL;
+    if (!read_all(p, &error))
+        fail(p, error);
+    vms_queue_close(p->full_buffers);
+    for (unsigned i = 0; i < n; i++)
+        g_thread_join(threads[i]);
+    vms_queue_free(p->full_buffers);
+    vms_queue_free(p->free_buffers);
+}
+
+VmsContent *vms_pipeline_run(VmsInput *input, const VmsPipelineOptions *options, uint64_t *ret_zero,
+                             GError **error)
+{
+    uint64_t chunks =
+        input->next ? input->chunks : vms_pipeline_chunks(input->size, options->chunk_size);
+    g_autoptr(VmsContent) content = vms_content_new(chunks, error);
+    if (!content)
+        return NULL;
+    Pipeline p = {.input = input, .options = options, .content = content, .chunks = chunks};
+    g_mutex_init(&p.lock);
+    if (input->next || add_zero_blobs(&p, &p.error))
+        run_threads(&p);
+    g_mutex_clear(&p.lock);
+    if (p.error) {
+        g_propagate_error(error, p.error);
+        return NULL;
+    }
+    *ret_zero = p.zero;
+    return g_steal_pointer(&content);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libvirt keeps the state in a directory named by the domain's UUID, runs swtpm as a user of its
+ * own and, where the directory has files, takes them as they are: they must be that user's. */
+#include "job/restore-tpm.h"
+
+#include "base/durable.h"
+#include "base/error.h"
+#include "virt/tpm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define QEMU_CONF "/etc/libvirt/qemu.conf"
+
+static bool give_to_swtpm(const char *path, GError **error)
+{
+    g_autofree char *conf = NULL;
+    uid_t user;
+    gid_t group;
+    g_file_get_contents(QEMU_CONF, &conf, NULL, NULL);
+    vms_tpm_owner(conf, &user, &group);
+    return chown(path, user, group) == 0 || vms_fail_errno(error, errno, "%s", path);
+}
+
+/* With all above it; 0711 as libvirt makes them. */
+static bool make_directory(const char *path, GPtrArray *made, GError **error)
+{
+    if (g_file_test(path, G_FILE_TEST_IS_DIR))
+        return true;
+    g_autofree char *parent = g_path_get_dirname(path);
+    if (!make_directory(parent, made, error) || !vms_durable_mkdir(path, 0711, error))
+        return false;
+    g_ptr_array_add(made, g_strdup(path));
+    return true;
+}
+
+static bool is_empty(const char *path)
+{
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    return !dir || !g_dir_read_name(dir);
+}
+
+static bool check_free(const char *path, bool is_file, GError **error)
+{
+    if (is_file ? !g_file_test(path, G_FILE_TEST_EXISTS) : is_empty(path))
+        return true;
+    return vms_fail(error, VMS_ERROR_EXISTS,
+                    "%s exists and is left alone: move it away, or restore under another name with "
+                    "--as NAME",
+                    path);
+}
+
+static bool write_file(const VmsRestoreTpm *restore, const char *name, const char *to,
+                       GPtrArray *made, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("%s/tpm/%s", restore->folder, name);
+    g_autoptr(GBytes) bytes = vms_tree_read_file(restore->repo, restore->root, path,
+                                                 restore->context->cancellable, error);
+    if (!bytes)
+        return false;
+    size_t len;
+    const void *data = g_bytes_get_data(bytes, &len);
+    if (!vms_durable_create(to, data, len, 0600, error))
+        return false;
+    g_ptr_array_add(made, g_strdup(to));
+    return give_to_swtpm(to, error);
+}
+
+static bool write_all(const VmsRestoreTpm *restore, const VmsTree *stored, const char *to,
+                      bool is_file, GPtrArray *made, GError **error)
+{
+    if (is_file && stored->nodes->len != 1)
+        return vms_fail(error, VMS_ERROR_CORRUPT,
+                        "the definition keeps it in one file, the snapshot has %u",
+                        stored->nodes->len);
+    for (guint i = 0; i < stored->nodes->len; i++) {
+        const VmsNode *node = stored->nodes->pdata[i];
+        g_autofree char *path = is_file ? g_strdup(to) : g_build_filename(to, node->name, NULL);
+        if (!write_file(restore, node->name, path, made, error))
+            return false;
+    }
+    return true;
+}
+
+bool vms_restore_tpm(const VmsRestoreTpm *restore, GPtrArray *made, GError **error)
+{
+    g_autofree char *to = NULL, *from = g_strdup_printf("%s/tpm", restore->folder);
+    g_autoptr(VmsTree) parent = NULL, stored = NULL;
+    VmsNode *node = NULL;
+    bool is_file = false;
+    if (!vms_tpm_state_path(restore->xml, &to, &is_file, error))
+        return false;
+    if (!to)
+        return true;
+    if (!vms_tree_lookup(restore->repo, restore->root, from, &parent, &node,
+                         restore->context->cancellable, error))
+        return false;
+    stored = vms_tree_load(restore->repo, &node->subtree, restore->context->cancellable, error);
+    g_autofree char *dir = is_file ? g_path_get_dirname(to) : g_strdup(to);
+    if (!stored || !check_free(to, is_file, error) || !make_directory(dir, made, error))
+        return false;
+    if (!is_file && chmod(to, 0700) < 0)
+        return vms_fail_errno(error, errno, "%s", to);
+    return (is_file || give_to_swtpm(to, error)) &&
+           write_all(restore, stored, to, is_file, made, error);
+}
+
+bool vms_restore_tpm_exists(const char *xml)
+{
+    g_autofree char *path = NULL;
+    bool is_file;
+    return vms_tpm_state_path(xml, &path, &is_file, NULL) && path &&
+           !check_free(path, is_file, NULL);
+}

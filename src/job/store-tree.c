@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "job/store-tree.h"
+
+#include "base/error.h"
+#include "job/inputs.h"
+#include "repo/tree.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct {
+    VmsContext *context;
+    const VmsRecord *record;
+    VmsManifest *manifest;
+    VmsRepoWriter *writer;
+    VmsStoredTree *stored;
+    VmsInput *memory; /* nullable */
+    uint64_t done;    /* bytes of finished inputs */
+} Storing;
+
+/* One file in a folder of its own, so that an unchanged disk is an unchanged subtree. */
+static bool store_input(Storing *s, VmsInput *input, const char *item, const char *file,
+                        VmsTreeBuilder *parent, GError **error)
+{
+    uint64_t zero = 0;
+    VmsPipelineOptions options = {
+        .writer = s->writer,
+        .progress = s->context->progress,
+        .item = item,
+        .chunk_size = VMS_CHUNK_SIZE,
+        .progress_before = s->done,
+        .progress_total = s->stored->bytes_total,
+        .cancellable = s->context->cancellable,
+    };
+    g_autoptr(VmsContent) content = vms_pipeline_run(input, &options, &zero, error);
+    if (!content)
+        return false;
+    g_autoptr(VmsTreeBuilder) folder = vms_tree_builder_new(s->record->created_us);
+    VmsId subtree;
+    vms_tree_builder_add_file(folder, file, input->size, content);
+    if (!vms_tree_builder_save(folder, s->writer, &subtree, error))
+        return false;
+    vms_tree_builder_add_dir(parent, item, &subtree);
+    s->done += input->size;
+    s->stored->bytes_zero += zero;
+    return true;
+}
+
+static bool store_disk(Storing *s, const VmsRecordDisk *disk, VmsTreeBuilder *parent,
+                       GError **error)
+{
+    g_autoptr(VmsInput) input =
+        vms_input_disk(disk->base, disk->base_format, s->context->cancellable, error);
+    if (!input)
+        return false;
+    if (disk->capacity != 0 && input->size != disk->capacity)
+        return vms_fail(error, VMS_ERROR_CORRUPT,
+                        "the frozen image %s has %" G_GUINT64_FORMAT
+                        " bytes, at the cut it had %" G_GUINT64_FORMAT,
+                        disk->base, input->size, disk->capacity);
+    VmsManifestDisk *stored = vms_manifest_add_disk(s->manifest, disk->target, disk->bus,
+                                                    disk->base_format, disk->base, input->size);
+    stored->chunk_size = VMS_CHUNK_SIZE;
+    return store_input(s, input, disk->target, "disk.raw", parent, error);
+}
+
+static bool check_memory_size(const VmsRecord *record, GError **error)
+{
+    struct stat st;
+    if (stat(record->memory_path, &st) < 0)
+        return vms_fail_errno(error, errno, "%s", record->memory_path);
+    return (uint64_t)st.st_size == record->memory_size ||
+           vms_fail(error, VMS_ERROR_CORRUPT,
+                    "%s has %" G_GUINT64_FORMAT " bytes, at the cut it had %" G_GUINT64_FORMAT,
+                    record->memory_path, (uint64_t)st.st_size, record->memory_size);
+}
+
+static bool has_note(const GPtrArray *notes, const char *code)
+{
+    for (guint i = 0; i < notes->len; i++)
+        if (g_str_equal(((const VmsNote *)notes->pdata[i])->code, code))
+            return true;
+    return false;
+}
+
+static void note_stream(VmsManifest *manifest, const char *reason)
+{
+    g_autofree char *text =
+        g_strdup_printf("memory is stored as QEMU wrote it, which deduplicates badly: %s", reason);
+    if (!has_note(manifest->notes, "memory-stream")) /* a second export has it from the first */
+        vms_notes_add(manifest->notes, "memory-stream", text);
+}
+
+/* Before anything is stored, so that it is known how much there will be. */
+static bool open_memory(Storing *s, GError **error)
+{
+    g_autofree char *reason = NULL;
+    const VmsRecord *record = s->record;
+    if (!record->memory_path)
+        return true;
+    if (!check_memory_size(record, error) ||
+        !(s->memory = vms_input_memory(record->memory_path, s->context, &s->manifest->memory_layout,
+                                       &reason, error)))
+        return vms_prefix(error, "memory");
+    if (reason)
+        note_stream(s->manifest, reason);
+    s->manifest->memory_size = s->memory->size;
+    s->stored->bytes_total += s->memory->size;
+    return true;
+}
+
+static bool store_memory(Storing *s, VmsTreeBuilder *parent, GError **error)
+{
+    return !s->memory || store_input(s, s->memory, "memory", "memory.save", parent, error) ||
+           vms_prefix(error, "memory");
+}
+
+static bool store_nvram(Storing *s, VmsTreeBuilder *parent, GError **error)
+{
+    g_autofree char *data = NULL;
+    size_t len = 0;
+    if (!s->record->nvram)
+        return true;
+    if (!g_file_get_contents(s->record->nvram, &data, &len, error)) {
+        vms_convert(error);
+        return vms_prefix(error, "UEFI variables");
+    }
+    s->manifest->nvram = true;
+    return vms_tree_builder_add_bytes(parent, s->writer, "nvram.fd", data, len, error);
+}
+
+static bool add_tpm_files(Storing *s, GDir *dir, VmsTreeBuilder *folder, GError **error)
+{
+    for (const char *name; (name = g_dir_read_name(dir));) {
+        g_autofree char *path = g_build_filename(s->record->tpm, name, NULL);
+        g_autofree char *data = NULL;
+        size_t len = 0;
+        if (!g_file_get_contents(path, &data, &len, error))
+            return vms_convert(error);
+        if (!vms_tree_builder_add_bytes(folder, s->writer, name, data, len, error))
+            return false;
+    }
+    return true;
+}
+
+static bool store_tpm(Storing *s, VmsTreeBuilder *parent, GError **error)
+{
+    VmsId subtree;
+    if (!s->record->tpm)
+        return true;
+    g_autoptr(GDir) dir = g_dir_open(s->record->tpm, 0, error);
+    g_autoptr(VmsTreeBuilder) folder = vms_tree_builder_new(s->record->created_us);
+    if (!dir)
+        vms_convert(error);
+    if (!dir || !add_tpm_files(s, dir, folder, error) ||
+        !vms_tree_builder_save(folder, s->writer, &subtree, error))
+        return vms_prefix(error, "TPM state");
+    vms_tree_builder_add_dir(parent, "tpm", &subtree);
+    s->manifest->tpm = true;
+    return true;
+}
+
+static bool store_all(Storing *s, VmsTreeBuilder *folder, GError **error)
+{
+    const VmsRecord *record = s->record;
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmsRecordDisk *disk = record->disks->pdata[i];
+        if (!store_disk(s, disk, folder, error))
+            return vms_prefix(error, "disk %s", disk->target);
+    }
+    if (!store_memory(s, folder, error) || !store_nvram(s, folder, error) ||
+        !store_tpm(s, folder, error) ||
+        !vms_tree_builder_add_bytes(folder, s->writer, "domain.xml", record->domain_xml,
+                                    strlen(record->domain_xml), error))
+        return false;
+    g_autofree char *json = vms_manifest_to_json(s->manifest);
+    return vms_tree_builder_add_bytes(folder, s->writer, "vmsnap.json", json, strlen(json), error);
+}
+
+bool vms_store_tree(VmsContext *context, const VmsRecord *record, VmsManifest *manifest,
+                    VmsRepoWriter *writer, VmsStoredTree *ret_stored, GError **error)
+{
+    *ret_stored = (VmsStoredTree){0};
+    for (guint i = 0; i < record->disks->len; i++)
+        ret_stored->bytes_total += ((const VmsRecordDisk *)record->disks->pdata[i])->capacity;
+    Storing s = {context, record, manifest, writer, ret_stored, NULL, 0};
+    g_autoptr(VmsTreeBuilder) folder = vms_tree_builder_new(record->created_us);
+    g_autoptr(VmsTreeBuilder) root = vms_tree_builder_new(record->created_us);
+    VmsId subtree;
+    bool ok = open_memory(&s, error) && store_all(&s, folder, error);
+    vms_input_free(s.memory);
+    if (!ok || !vms_tree_builder_save(folder, writer, &subtree, error))
+        return false;
+    vms_tree_builder_add_dir(root, record->domain, &subtree);
+    return vms_tree_builder_save(root, writer, &ret_stored->tree, error);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A captured snapshot as a tree in a repository (DESIGN §5). Private to job/. */
+#pragma once
+
+#include "job/context.h"
+#include "job/manifest.h"
+#include "job/record.h"
+#include "repo/writer.h"
+
+typedef struct {
+    VmsId tree;
+    uint64_t bytes_total; /* of disks and memory */
+    uint64_t bytes_zero;  /* of these never read or found zero */
+} VmsStoredTree;
+
+/* Reads the frozen images and the memory file and stores them with manifest and domain.xml. Fills
+ * manifest->disks and what is said there of memory, notes too. The writer is not flushed. */
+bool vms_store_tree(VmsContext *context, const VmsRecord *record, VmsManifest *manifest,
+                    VmsRepoWriter *writer, VmsStoredTree *ret_stored, GError **error);
