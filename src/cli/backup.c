@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* create and export in one. The repository is opened before the guest is touched: a mistyped name
+ * or a wrong password leaves nothing behind. What fails after the cut leaves the snapshot on this
+ * host, said with a status of its own: the cut cannot be repeated, the export can. */
+#include "cli/commands.h"
+#include "cli/create.h"
+#include "cli/export.h"
+#include "cli/render.h"
+#include "job/listing.h"
+#include "job/location.h"
+
+static struct {
+    VmsCreateWords create;
+    char *to;
+    gboolean keep_overlays;
+} words;
+
+static const GOptionEntry options[] = {
+    {"to", 0, 0, G_OPTION_ARG_FILENAME, &words.to, VMS_EXPORT_TO_HELP, "REPOSITORY"},
+    {"memory", 0, 0, G_OPTION_ARG_FILENAME, &words.create.memory,
+     "as for create: auto (default), cow, live, none", "ENGINE"},
+    {"quiesce", 0, 0, G_OPTION_ARG_FILENAME, &words.create.quiesce,
+     "as for create: auto (default), require, off", "MODE"},
+    {"freeze-deadline", 0, 0, G_OPTION_ARG_INT, &words.create.freeze_deadline, "as for create",
+     "SECONDS"},
+    {"keep-overlays", 0, 0, G_OPTION_ARG_NONE, &words.keep_overlays, VMS_EXPORT_KEEP_HELP, NULL},
+    G_OPTION_ENTRY_NULL,
+};
+
+/* Exported after all, where only the merging failed. */
+static bool is_exported(VmsContext *context, const char *id)
+{
+    g_autoptr(VmsRecord) now = vms_listing_find(context, id, NULL);
+    return now && now->repository_snapshot;
+}
+
+static bool not_exported(const VmsRecord *record, GError *cause, GError **error)
+{
+    vms_fail(
+        error, VMS_ERROR_NOT_EXPORTED,
+        "%s\n%s: snapshot %s is captured, but on this host only; its overlays grow. Go on with "
+        "\"vmsnap export %s --snapshot %s --to %s\" or give it up with \"vmsnap drop %s "
+        "--snapshot %s\"",
+        cause->message, record->domain, record->id, record->domain, record->id,
+        words.to ? words.to : "REPOSITORY", record->domain, record->id);
+    g_error_free(cause);
+    return false;
+}
+
+static VmsExportResult *store(VmsContext *context, const VmsRecord *record, GError **error)
+{
+    VmsExportOptions export_options = {
+        .snapshot = record->id,
+        .repository = words.to,
+        .keep_overlays = words.keep_overlays,
+    };
+    GError *cause = NULL;
+    VmsExportResult *result = vms_export(context, record->uuid, &export_options, &cause);
+    if (result)
+        return result;
+    if (is_exported(context, record->id))
+        g_propagate_error(error, cause);
+    else
+        not_exported(record, cause, error);
+    return NULL;
+}
+
+static bool run(VmsInvocation *invocation, GError **error)
+{
+    VmsContext *context = invocation->context;
+    VmsCreateOptions create_options;
+    if (!vms_create_read(&words.create, &create_options, error))
+        return false;
+    g_autoptr(VmsLocation) location = vms_location_open(context, words.to, error);
+    if (!location)
+        return false;
+    g_clear_pointer(&location, vms_location_free);
+    g_autoptr(VmsRecord) record =
+        vms_create(context, invocation->arguments[0], &create_options, error);
+    if (!record)
+        return false;
+    vms_progress_message(context->progress, "%s: snapshot %s captured; the guest runs on",
+                         record->domain, record->id);
+    g_autoptr(VmsExportResult) result = store(context, record, error);
+    if (!result)
+        return false;
+    g_autoptr(GString) out = g_string_new(NULL);
+    g_autofree char *json = NULL;
+    if (invocation->json)
+        json = vms_render_export_document("vmsnap.backup.v1", result);
+    else
+        vms_render_export_text(out, result);
+    return vms_command_print(json ? json : out->str, error);
+}
+
+const VmsCommand vms_backup_command = {
+    .name = "backup",
+    .arguments = "DOMAIN",
+    .summary = "Snapshot and export in one",
+    .description =
+        "Exit status 6 means: captured, but not exported; export it when the cause is gone.",
+    .options = options,
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .run = run,
+};

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What several commands print alike: snapshots of this host, snapshots of a repository, notes. */
+#pragma once
+
+#include "base/json-writer.h"
+#include "job/export.h"
+#include "job/manifest.h"
+#include "job/record.h"
+
+/* Members of vmsnap.json and of schemas/snapshot.v1.json, as one JSON object. */
+void vms_render_record_json(VmsJsonWriter *out, const VmsRecord *record);
+void vms_render_manifest_json(VmsJsonWriter *out, const VmsManifest *manifest);
+void vms_render_notes_json(VmsJsonWriter *out, const GPtrArray *notes);
+
+/* The whole document {"schema": …, "snapshot": …} (transfer full). */
+char *vms_render_record_document(const char *schema, const VmsRecord *record);
+/* The same with what was stored. */
+char *vms_render_export_document(const char *schema, const VmsExportResult *result);
+
+/* Table of the disks, then of the memory, behind two blanks. */
+void vms_render_record_text(GString *out, const VmsRecord *record);
+void vms_render_manifest_text(GString *out, const VmsManifest *manifest);
+void vms_render_notes_text(GString *out, const GPtrArray *notes);
+/* What an export did, and what comes next. */
+void vms_render_export_text(GString *out, const VmsExportResult *result);
+
+/* "memory and 2 disks at one instant" … (transfer full) */
+char *vms_render_what(VmsConsistency consistency, guint disks, unsigned frozen_filesystems);
