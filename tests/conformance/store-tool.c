@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One call on a store, for tests that look at a store from outside:
+ *
+ *     store-tool STORE put NAME SIZE [new]     bytes of a pattern; new: only_new
+ *     store-tool STORE get NAME [OFFSET LENGTH]
+ *     store-tool STORE has|remove NAME
+ *     store-tool STORE list PREFIX
+ *
+ * "+" between commands runs them one after the other on the same store. Prints "ok", with the size
+ * and SHA-256 of what was read or the names of what was listed, or "CODE: message". STORE_CANCEL_MS
+ * cancels after so long; STORE_STALL_S sets the stall timeout. Exit status 0 if all were ok. */
+#include "base/error.h"
+#include "base/progress.h"
+#include "open-store.h"
+#include "store/retry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static GCancellable *cancellable;
+
+static void on_message(VmsProgress *progress, const char *text)
+{
+    fprintf(stderr, "%s\n", text);
+}
+
+static GBytes *pattern(size_t len)
+{
+    uint8_t *data = g_malloc(len > 0 ? len : 1);
+    uint32_t state = 1;
+    for (size_t i = 0; i < len; i++) {
+        state = state * 1664525u + 1013904223u;
+        data[i] = (uint8_t)(state >> 24);
+    }
+    return g_bytes_new_take(data, len);
+}
+
+static bool print_name(void *user, const char *name, uint64_t size, GError **error)
+{
+    printf("%s %" G_GUINT64_FORMAT "\n", name, size);
+    return true;
+}
+
+static bool run_get(VmsStore *store, char **args, int n, GError **error)
+{
+    uint64_t offset = n > 2 ? g_ascii_strtoull(args[2], NULL, 10) : 0;
+    uint64_t length = n > 3 ? g_ascii_strtoull(args[3], NULL, 10) : UINT64_MAX;
+    g_autoptr(GBytes) data = vms_store_get(store, args[1], offset, length, cancellable, error);
+    if (!data)
+        return false;
+    g_autofree char *hash = g_compute_checksum_for_bytes(G_CHECKSUM_SHA256, data);
+    printf("ok %zu %s\n", g_bytes_get_size(data), hash);
+    return true;
+}
+
+static bool run_put(VmsStore *store, char **args, int n, GError **error)
+{
+    g_autoptr(GBytes) data = pattern(strtoul(args[2], NULL, 10));
+    bool only_new = n > 3 && g_str_equal(args[3], "new");
+    if (!vms_store_put(store, args[1], data, only_new, cancellable, error))
+        return false;
+    g_autofree char *hash = g_compute_checksum_for_bytes(G_CHECKSUM_SHA256, data);
+    printf("ok %zu %s\n", g_bytes_get_size(data), hash);
+    return true;
+}
+
+static bool run_has(VmsStore *store, const char *name, GError **error)
+{
+    bool exists = false;
+    uint64_t size = 0;
+    if (!vms_store_has(store, name, &exists, &size, cancellable, error))
+        return false;
+    printf(exists ? "ok yes %" G_GUINT64_FORMAT "\n" : "ok no\n", size);
+    return true;
+}
+
+static bool run(VmsStore *store, char **args, int n, GError **error)
+{
+    if (n >= 3 && g_str_equal(args[0], "put"))
+        return run_put(store, args, n, error);
+    if (n >= 2 && g_str_equal(args[0], "get"))
+        return run_get(store, args, n, error);
+    if (n == 2 && g_str_equal(args[0], "has"))
+        return run_has(store, args[1], error);
+    bool ok;
+    if (n == 2 && g_str_equal(args[0], "list"))
+        ok = vms_store_list(store, args[1], print_name, NULL, cancellable, error);
+    else if (n == 2 && g_str_equal(args[0], "remove"))
+        ok = vms_store_remove(store, args[1], cancellable, error);
+    else
+        return vms_fail(error, VMS_ERROR_USAGE, "see store-tool.c");
+    if (ok)
+        printf("ok\n");
+    return ok;
+}
+
+static VmsStore *open_spec(const char *spec, GError **error)
+{
+    static VmsProgress progress = {.message = on_message};
+    static const VmsRetryOptions retry = {.progress = &progress, .first_delay_ms = 100};
+    bool with_retry = g_str_has_prefix(spec, "retry+");
+    spec += with_retry ? strlen("retry+") : 0;
+    VmsStore *store;
+    if (g_str_has_prefix(spec, "s3:")) {
+        VmsS3Options options;
+        open_store_s3_options(spec + strlen("s3:"), &options);
+        const char *stall = g_getenv("STORE_STALL_S");
+        options.stall_timeout_s = stall ? (unsigned)atoi(stall) : 0;
+        options.profile = g_getenv("STORE_PROFILE");
+        if (!options.access_key_id)
+            options.secret_access_key = NULL;
+        store = vms_s3_open(&options, error);
+    } else {
+        store = open_store(spec, error);
+    }
+    return store && with_retry ? vms_retry_new(store, &retry) : store;
+}
+
+static void *cancel_later(void *ms)
+{
+    g_usleep(GPOINTER_TO_UINT(ms) * 1000u);
+    g_cancellable_cancel(cancellable);
+    return NULL;
+}
+
+static bool run_all(VmsStore *store, char **args, int n, GError **error)
+{
+    while (n > 0) {
+        int length = 0;
+        while (length < n && !g_str_equal(args[length], "+"))
+            length++;
+        if (!run(store, args, length, error))
+            return false;
+        fflush(stdout);
+        length += length < n ? 1 : 0;
+        args += length;
+        n -= length;
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    cancellable = g_cancellable_new();
+    g_autoptr(VmsStore) store = argc > 2 ? open_spec(argv[1], &error) : NULL;
+    if (argc <= 2)
+        vms_fail(&error, VMS_ERROR_USAGE, "see store-tool.c");
+    const char *ms = g_getenv("STORE_CANCEL_MS");
+    GThread *canceller = NULL;
+    if (store && ms)
+        canceller = g_thread_new("cancel", cancel_later, GUINT_TO_POINTER((unsigned)atoi(ms)));
+    bool ok = store && run_all(store, argv + 2, argc - 2, &error);
+    if (!ok)
+        printf("%s: %s\n", vms_error_name(error), error->message);
+    if (canceller)
+        g_thread_join(canceller);
+    g_object_unref(cancellable);
+    return ok ? 0 : 1;
+}
