@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The bench that measures pauses says what it promises to say. How long anything took is nobody's
+business here: the machine is not quiet."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+
+import domains
+from guest import Lab
+from tool import SCHEMAS
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
+LENGTHS = ("pause_ms", "pause_max_ms", "live_pause_ms", "live_pause_max_ms", "pause_ratio_live",
+           "gap_idle_max_ms", "stopped_ms", "live_stopped_ms", "create_ms", "live_create_ms",
+           "memory_mib")
+FIGURES = (*LENGTHS, "rounds", "live_rounds", "dirty_rate", "live_unfinished")
+STALLS = ("stall_ms_p50", "stall_ms_p99", "stall_ms_p99.9", "stall_ms_max")
+
+
+def test_pause():
+    """With whatever engine vmsnap takes on this stack."""
+    done = subprocess.run([sys.executable, BENCH / "pause.py", "--engine", "auto", "--rounds", "1",
+                           "--sizes", "256", "--loads", "idle,20", "--baseline", "1"],
+                          capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    schema = json.loads((SCHEMAS / "bench.v1.json").read_text())
+    for line in lines:
+        jsonschema.Draft202012Validator(schema).validate(line)
+        assert line["bench"] == "pause"
+    values = {line["figure"]: line["value"] for line in lines}
+    assert len(values) == len(lines), "a figure twice"
+    for load in ("idle", "20"):
+        assert not {f"{name}_{load}" for name in FIGURES + STALLS} - values.keys(), values
+        assert all(values[f"{name}_{load}"] is not None for name in FIGURES), values
+        assert all(values[f"{name}_{load}"] > 0 for name in LENGTHS), values
+    assert values["dirty_rate_20"] > values["dirty_rate_idle"] == 0
+    assert domains.find("pause") is None
+    assert not [name for name in os.listdir(Lab().images) if name in ("pause", "bench")]
+    table = subprocess.run([sys.executable, BENCH / "figures.py"], input=done.stdout,
+                           capture_output=True, text=True, check=True).stdout
+    words = set(table.split())
+    assert {"PAUSE", "idle", "20", *FIGURES, *STALLS} <= words, table

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Running vmsnap as its user does: from outside, with a configuration of its own."""
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import jsonschema
+
+try:
+    import referencing
+except ImportError:  # Debian 12
+    referencing = None
+
+PROGRAM = os.environ.get("VMSNAP", "vmsnap")
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+
+# DESIGN §10, the man page's table
+DONE, FAILED, USAGE, REFUSED, NOT_FOUND, BUSY = 0, 1, 2, 3, 4, 5
+NOT_EXPORTED, DAMAGED, AUTH, NO_SPACE, INTERRUPTED = 6, 7, 8, 9, 130
+
+
+class Run:
+    """A finished command."""
+
+    def __init__(self, args, status, out, err, seconds, max_rss):
+        self.args, self.status, self.out, self.err = args, status, out, err
+        self.seconds = seconds
+        self.max_rss = max_rss  # bytes; of vmsnap or its largest child, whichever is larger
+
+    @property
+    def json(self):
+        document = json.loads(self.out)
+        validate(document)
+        return document
+
+    def __repr__(self):
+        return f"vmsnap {' '.join(self.args)}: {self.status}\n{self.out}\n{self.err}"
+
+
+def validate(document):
+    """Whatever --json prints is what schemas/ promises."""
+    file = SCHEMAS / (document["schema"].removeprefix("vmsnap.") + ".json")
+    assert file.exists(), f"no schema for {document['schema']}"
+    schema = json.loads(file.read_text())
+    others = {other.name: json.loads(other.read_text()) for other in SCHEMAS.glob("*.json")}
+    if referencing:
+        resources = [(name, referencing.Resource.from_contents(text))
+                     for name, text in others.items()]
+        options = {"registry": referencing.Registry().with_resources(resources)}
+    else:
+        options = {"resolver": jsonschema.RefResolver("", schema, others)}
+    jsonschema.Draft202012Validator(schema, **options).validate(document)
+
+
+class Process:
+    """A running command; its output goes to files, so it never waits for us."""
+
+    def __init__(self, folder, args, env):
+        self.args, self.begin = args, time.monotonic()
+        self.files = [open(folder / f"{name}.{os.getpid()}", "w+b") for name in ("out", "err")]
+        self.popen = subprocess.Popen([PROGRAM, *args], stdin=subprocess.DEVNULL,
+                                      stdout=self.files[0], stderr=self.files[1], env=env)
+
+    def send(self, number):
+        """False where it has ended already."""
+        if self.popen.returncode is not None:
+            return False
+        os.kill(self.popen.pid, number)
+        return True
+
+    def has_said(self, text):
+        """On stderr, so far."""
+        return text in Path(self.files[1].name).read_text()
+
+    def running(self):
+        if self.popen.returncode is None:
+            pid, status, self.usage = os.wait4(self.popen.pid, os.WNOHANG)
+            if pid:
+                self.popen.returncode = os.waitstatus_to_exitcode(status)
+                self.end = time.monotonic()
+        return self.popen.returncode is None
+
+    def wait(self, timeout=180):
+        limit = time.monotonic() + timeout
+        while self.running():
+            if time.monotonic() > limit:
+                self.popen.kill()
+                self.popen.wait()
+                raise AssertionError(f"vmsnap {' '.join(self.args)} does not end in {timeout} s")
+            time.sleep(0.005)
+        texts = []
+        for file in self.files:
+            file.seek(0)
+            texts.append(file.read().decode())
+            file.close()
+        return Run(self.args, self.popen.returncode, *texts, self.end - self.begin,
+                   self.usage.ru_maxrss * 1024)
+
+
+class Vmsnap:
+    """vmsnap with a folder for its state, and the repositories of its configuration."""
+
+    def __init__(self, folder, repositories, extra="", state=None):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o711)
+        self.output = folder / "output"
+        self.output.mkdir(exist_ok=True)
+        self.state = state or folder / "state"
+        self.password = folder / "password"
+        if not self.password.exists():
+            self.password.write_text("correct horse battery staple\n")
+            self.password.chmod(0o600)
+        self.config = folder / "vmsnap.conf"
+        self.repositories = dict(repositories)
+        self.extra = extra
+        self.env = dict(os.environ, LC_ALL="C.UTF-8")
+        self.env.pop("VMSNAP_CONFIG", None)
+        self.write_config()
+
+    def write_config(self):
+        text = [f"[paths]\nstate = {self.state}\ncache = {self.folder}/cache\n"
+                f"run = {self.folder}/run\n{self.extra}\n"]
+        for name, keys in self.repositories.items():
+            text.append(f"[repository {name}]")
+            text += [f"{key} = {value}" for key, value in
+                     {"password-file": self.password, **keys}.items()]
+        self.config.write_text("\n".join(text) + "\n")
+
+    def add(self, name, **keys):
+        """A repository in the configuration; keys with _ for -."""
+        self.repositories[name] = {key.replace("_", "-"): value for key, value in keys.items()}
+        self.write_config()
+        return name
+
+    def start(self, *args, env=None):
+        command, *rest = [str(arg) for arg in args]
+        return Process(self.output, [command, "--config", str(self.config), *rest],
+                       {**self.env, **(env or {})})
+
+    def run(self, *args, status=DONE, env=None, timeout=180):
+        result = self.start(*args, env=env).wait(timeout)
+        assert result.status == status, result
+        return result
+
+    def json(self, *args, **options):
+        return self.run(args[0], "--json", *args[1:], **options).json
+
+    def create(self, *args, **options):
+        return self.json("create", *args, **options)["snapshot"]
+
+    def export_id(self, *args, **options):
+        """Exports; the id of the snapshot in the repository."""
+        return self.json("export", *args, **options)["snapshot"]["repository"]["snapshot"]
+
+    def on_host(self, domain):
+        return self.json("list", domain)["snapshots"]
+
+    def fails(self, status, *args, says=(), **options):
+        """The command ends with that status and its message holds all words of says."""
+        result = self.run(*args, status=status, **options)
+        for word in (says,) if isinstance(says, str) else says:
+            assert str(word).lower() in result.err.lower(), f"{word!r} is not said in:\n{result!r}"
+        assert result.err.count("\n") <= 12, f"that is no message but a story:\n{result.err}"
+        return result
