@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import libvirt
+import libvirt_qemu
 
 import domains
 
@@ -16,6 +17,29 @@ from lab import Lab  # noqa: E402
 def check_disks(images):
     """labcheck's report on two images, (path, format) each."""
     return Lab().records(*images)
+
+
+def look_at(name):
+    """What can be said from outside about a guest that gives no sign."""
+    domain = domains.find(name)
+    if domain is None:
+        return f"there is no domain {name}"
+    lines = [f"state {domain.state()}, CPU time {domain.info()[4] / 1e9} s"]
+    for command in ("info status", "info registers", "info registers", "info chardev"):
+        with contextlib.suppress(libvirt.libvirtError):
+            answer = libvirt_qemu.qemuMonitorCommand(
+                domain, command, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
+            lines += [command, *answer.splitlines()[:12]]
+    return "\n".join([*lines, "console", Lab().domain(name).console()[-2000:]])
+
+
+@contextlib.contextmanager
+def looked_at(name):
+    """A failure inside says how the guest is."""
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{look_at(name)}") from error
 
 
 class Watched:
@@ -37,7 +61,8 @@ class Watched:
         """timeout=0: does not wait for the first beat."""
         if self.heart is None:
             heart = self.vm.heartbeat(timeout)
-            heart.__enter__()
+            with looked_at(self.name):
+                heart.__enter__()
             self.heart = heart
         return self
 
@@ -56,12 +81,14 @@ class Watched:
 
     def beat(self, timeout=30):
         """One that arrives from now on."""
-        return self.listen(timeout).heart.next(timeout)
+        with looked_at(self.name):
+            return self.listen(timeout).heart.next(timeout)
 
     def writes_on(self, timeout=20):
         """The writer writes: nothing is frozen or paused. The beat that shows it."""
         start = self.beat(timeout)
-        domains.wait_for(lambda: self.last.seq >= start.seq + 3, timeout, 0.01)
+        with looked_at(self.name):
+            domains.wait_for(lambda: self.last.seq >= start.seq + 3, timeout, 0.01)
         assert self.last.errors == 0 and self.last.bad_pages == 0
         return self.last
 
