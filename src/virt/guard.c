@@ -16,17 +16,22 @@ struct VmsGuard {
     int line; /* the shell's stdin */
 };
 
-/* $1 virsh, $2 URI, $3 UUID, then the commands. */
+/* $1 virsh, $2 URI, $3 UUID, then the commands. libvirt refuses to resume a guest that runs: all
+ * is well then, and another try would undo the operator's own suspend. It is asked to resume first,
+ * because that waits for a suspend of ours that is still under way. */
 static const char script[] = "read -r nothing_ever_comes\n"
                              "virsh=$1 uri=$2 uuid=$3\n"
                              "shift 3\n"
-                             "monitor() { \"$virsh\" -q -c \"$uri\" qemu-monitor-command "
-                             "--return-value \"$uuid\" \"$1\"; }\n"
+                             "ask() { LC_ALL=C \"$virsh\" -q -c \"$uri\" \"$@\"; }\n"
+                             "monitor() { ask qemu-monitor-command --return-value \"$uuid\" "
+                             "\"$1\"; }\n"
+                             "runs() { [ \"$(ask domstate \"$uuid\")\" = running ]; }\n"
                              "run() {\n"
                              "    case $1 in\n"
                              "    '-{'*) monitor \"${1#-}\" || : ;;\n"
                              "    '{'*) monitor \"$1\" ;;\n"
-                             "    *) \"$virsh\" -q -c \"$uri\" \"$1\" \"$uuid\" ;;\n"
+                             "    resume) ask resume \"$uuid\" || runs ;;\n"
+                             "    *) ask \"$1\" \"$uuid\" ;;\n"
                              "    esac\n"
                              "}\n"
                              "for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do\n"
