@@ -279,6 +279,7 @@ def test_agent_does_not_answer(vmsnap, images, nothing_left):
     is bounded, and it is said what to do; which works once there is an agent again."""
     with Deaf("deaf") as original:
         original.vm = Lab().create_domain("deaf", memory=192, more=WAKE)
+        original.listen()  # the copy need not be told that somebody does
         create_slowly(vmsnap, original)
         snapshot = vmsnap.export_id("deaf", "--to", "dir")
         original.silence()
