@@ -129,6 +129,38 @@ static bool command_failed(VmsHandle *handle, const char *what, GError **error)
     return vms_server_blame(handle->server, error);
 }
 
+static bool no_answer(VmsHandle *handle, const char *what, GError **error)
+{
+    handle->dead = true; /* the answer may still come: never touch the socket again */
+    return vms_fail(error, VMS_ERROR_FAILED, "%s: no answer from storage for 300 s", what);
+}
+
+bool vms_handle_settle(VmsHandle *handle, const unsigned *in_flight, unsigned most,
+                       const char *what, GError **error)
+{
+    if (handle->dead)
+        return vms_fail(error, VMS_ERROR_FAILED, "%s: the connection to qemu-nbd is lost", what);
+    gint64 deadline = g_get_monotonic_time() + COMMAND_DEADLINE_US;
+    for (unsigned seen = *in_flight; *in_flight > most;) {
+        if (g_get_monotonic_time() > deadline)
+            return no_answer(handle, what, error);
+        if (nbd_poll(handle->nbd, POLL_MS) < 0)
+            return command_failed(handle, what, error);
+        if (*in_flight != seen) {
+            seen = *in_flight;
+            deadline = g_get_monotonic_time() + COMMAND_DEADLINE_US;
+        }
+    }
+    return true;
+}
+
+void vms_handle_abandon(VmsHandle *handle)
+{
+    handle->dead = true;
+    nbd_close(handle->nbd);
+    handle->nbd = NULL;
+}
+
 bool vms_handle_wait(VmsHandle *handle, int64_t cookie, const char *what, GError **error)
 {
     if (handle->dead)
@@ -138,10 +170,8 @@ bool vms_handle_wait(VmsHandle *handle, int64_t cookie, const char *what, GError
     gint64 deadline = g_get_monotonic_time() + COMMAND_DEADLINE_US;
     int completed;
     while ((completed = nbd_aio_command_completed(handle->nbd, (uint64_t)cookie)) == 0) {
-        if (g_get_monotonic_time() > deadline) {
-            handle->dead = true; /* the answer may still come: never touch the socket again */
-            return vms_fail(error, VMS_ERROR_FAILED, "%s: no answer from storage for 300 s", what);
-        }
+        if (g_get_monotonic_time() > deadline)
+            return no_answer(handle, what, error);
         if (nbd_poll(handle->nbd, POLL_MS) < 0)
             return command_failed(handle, what, error);
     }

@@ -17,4 +17,12 @@ size_t vms_handle_limit(const VmsHandle *handle);  /* most bytes in one request 
  * "read" … */
 bool vms_handle_wait(VmsHandle *handle, int64_t cookie, const char *what, GError **error);
 
+/* Waits until at most most of the *in_flight commands are left, which their callbacks count down.
+ */
+bool vms_handle_settle(VmsHandle *handle, const unsigned *in_flight, unsigned most,
+                       const char *what, GError **error);
+
+/* Gives the connection up: no command of it touches a buffer any more. Only free may follow. */
+void vms_handle_abandon(VmsHandle *handle);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsHandle, vms_handle_free)

@@ -10,6 +10,10 @@
 
 struct VmsSource {
     VmsHandle *handle;
+    unsigned in_flight; /* reads that were started and are not done */
+    int read_errno;     /* of the first of these that failed, at read_at */
+    uint64_t read_at;
+    bool lost; /* the connection was given up */
 };
 
 VmsSource *vms_source_open(VmsServer *server, GError **error)
@@ -41,6 +45,8 @@ uint64_t vms_source_size(const VmsSource *source)
 static bool check_range(VmsSource *source, uint64_t offset, uint64_t length, GError **error)
 {
     uint64_t size = vms_source_size(source);
+    if (source->lost)
+        return vms_fail(error, VMS_ERROR_FAILED, "the connection to qemu-nbd is lost");
     if (offset <= size && length <= size - offset)
         return true;
     return vms_fail(error, VMS_ERROR_INVALID,
@@ -141,4 +147,71 @@ bool vms_source_read(VmsSource *source, uint64_t offset, void *buffer, size_t le
         length -= here;
     }
     return true;
+}
+
+/* --- several at once --- */
+
+typedef struct {
+    VmsSource *source;
+    uint64_t offset;
+    VmsReadDone done;
+    void *user;
+} Read;
+
+static int on_read(void *user, int *nbd_error)
+{
+    Read *read = user;
+    VmsSource *source = read->source;
+    source->in_flight--;
+    if (*nbd_error == 0) {
+        read->done(read->user);
+    } else if (source->read_errno == 0) {
+        source->read_errno = *nbd_error;
+        source->read_at = read->offset;
+    }
+    return 1; /* retire the command */
+}
+
+/* Waits until at most most reads are under way; false also where one of the others failed. */
+static bool settle(VmsSource *source, unsigned most, GError **error)
+{
+    if (!vms_handle_settle(source->handle, &source->in_flight, most, "read", error))
+        return false;
+    if (source->read_errno == 0)
+        return true;
+    vms_fail_errno(error, source->read_errno, "read");
+    return vms_prefix(error, "at %" G_GUINT64_FORMAT, source->read_at);
+}
+
+bool vms_source_read_start(VmsSource *source, uint64_t offset, void *buffer, size_t length,
+                           unsigned most, VmsReadDone done, void *user, GError **error)
+{
+    if (!check_range(source, offset, length, error) || !settle(source, MAX(most, 1) - 1, error))
+        return false;
+    if (length > vms_handle_limit(source->handle)) { /* a server with an odd limit */
+        if (!vms_source_read(source, offset, buffer, length, error))
+            return false;
+        done(user);
+        return true;
+    }
+    Read *read = g_new(Read, 1);
+    *read = (Read){source, offset, done, user};
+    nbd_completion_callback callback = {.callback = on_read, .user_data = read, .free = g_free};
+    source->in_flight++;
+    if (nbd_aio_pread(vms_handle_get(source->handle), buffer, length, offset, callback, 0) >= 0)
+        return true;
+    source->in_flight--; /* refused: the callback is freed and never called */
+    return vms_handle_wait(source->handle, -1, "read", error);
+}
+
+bool vms_source_read_drain(VmsSource *source, GError **error)
+{
+    if (source->lost)
+        return vms_fail(error, VMS_ERROR_FAILED, "the connection to qemu-nbd is lost");
+    bool ok = settle(source, 0, error);
+    if (source->in_flight > 0) {
+        vms_handle_abandon(source->handle);
+        source->lost = true;
+    }
+    return ok;
 }

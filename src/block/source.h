@@ -31,5 +31,14 @@ bool vms_source_extents(VmsSource *source, uint64_t offset, uint64_t length, Vms
 bool vms_source_read(VmsSource *source, uint64_t offset, void *buffer, size_t length,
                      GError **error);
 
+/* Several reads at once. start waits while most of them
+ * are under way. done is called from start, drain or extents, in any order, when buffer is filled;
+ * never after an error, which start or drain returns. drain waits for all of them; afterwards,
+ * failed or not, no read touches its buffer any more. */
+typedef void (*VmsReadDone)(void *user);
+bool vms_source_read_start(VmsSource *source, uint64_t offset, void *buffer, size_t length,
+                           unsigned most, VmsReadDone done, void *user, GError **error);
+bool vms_source_read_drain(VmsSource *source, GError **error);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsServer, vms_server_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsSource, vms_source_free)

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define VMS_COMPRESS_LEVEL_FAST 1
 #define VMS_COMPRESS_LEVEL_AUTO 3
 #define VMS_COMPRESS_LEVEL_MAX 15
 

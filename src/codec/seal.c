@@ -204,17 +204,20 @@ bool vms_seal_stream_decrypt(VmsSealStream *stream, uint8_t *data, size_t len, G
     return crypt_in_place(stream->cipher, data, len, error);
 }
 
-bool vms_seal(const VmsSealKey *key, const void *plain, size_t len, uint8_t *sealed, GError **error)
+bool vms_seal_in_place(const VmsSealKey *key, uint8_t *sealed, size_t len, GError **error)
 {
     uint8_t *body = sealed + VMS_SEAL_IV_LEN;
     g_autoptr(VmsSealStream) stream = vms_seal_stream_new(key, sealed, error);
 
-    if (stream == NULL)
-        return false;
-    if (len > 0)
-        memcpy(body, plain, len);
-    return vms_seal_stream_update(stream, body, len, error) &&
+    return stream != NULL && vms_seal_stream_update(stream, body, len, error) &&
            vms_seal_stream_finish(stream, body + len, error);
+}
+
+bool vms_seal(const VmsSealKey *key, const void *plain, size_t len, uint8_t *sealed, GError **error)
+{
+    if (len > 0)
+        memcpy(sealed + VMS_SEAL_IV_LEN, plain, len);
+    return vms_seal_in_place(key, sealed, len, error);
 }
 
 bool vms_seal_open(const VmsSealKey *key, const uint8_t *sealed, size_t len, void *plain,

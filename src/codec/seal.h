@@ -33,6 +33,9 @@ bool vms_seal_random(void *data, size_t len, GError **error);
 bool vms_seal(const VmsSealKey *key, const void *plain, size_t len, uint8_t *sealed,
               GError **error);
 
+/* The same where the plaintext lies at sealed + VMS_SEAL_IV_LEN already. */
+bool vms_seal_in_place(const VmsSealKey *key, uint8_t *sealed, size_t len, GError **error);
+
 /* Authenticates, then writes len - VMS_SEAL_OVERHEAD bytes to plain. CORRUPT where the tag does not
  * fit: damaged, or sealed with another key; nothing is written then. */
 bool vms_seal_open(const VmsSealKey *key, const uint8_t *sealed, size_t len, void *plain,

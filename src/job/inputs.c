@@ -40,6 +40,18 @@ static bool disk_read(VmsInput *input, uint64_t offset, void *buffer, size_t len
     return vms_source_read(((Input *)input)->source, offset, buffer, length, error);
 }
 
+static bool disk_start(VmsInput *input, uint64_t offset, void *buffer, size_t length, unsigned most,
+                       VmsInputDoneFunc done, void *user, GError **error)
+{
+    return vms_source_read_start(((Input *)input)->source, offset, buffer, length, most, done, user,
+                                 error);
+}
+
+static bool disk_drain(VmsInput *input, GError **error)
+{
+    return vms_source_read_drain(((Input *)input)->source, error);
+}
+
 VmsInput *vms_input_disk(const char *path, const char *format, GCancellable *cancellable,
                          GError **error)
 {
@@ -54,6 +66,8 @@ VmsInput *vms_input_disk(const char *path, const char *format, GCancellable *can
     input->size = vms_source_size(self->source);
     input->extents = disk_extents;
     input->read = disk_read;
+    input->start = disk_start;
+    input->drain = disk_drain;
     return g_steal_pointer(&input);
 }
 

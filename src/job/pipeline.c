@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The caller's thread reads; workers look for zeroes, hash, compress and seal (all inside
- * vms_repo_writer_add, which also bounds the uploads). Buffers come from a fixed pool, so memory
- * does not depend on the size of the disk or on who is the slowest. Chunks that an extent map calls
+/* The caller's thread reads, several chunks at once where the input can; workers look for zeroes,
+ * hash, compress and seal (all inside vms_repo_writer_add, which also bounds the uploads). Buffers
+ * come from a fixed pool, so memory does not depend on the size of the disk or on who is the
+ * slowest. There are more buffers than reads under way: the thread waits for one only while
+ * workers have the rest. Chunks that an extent map calls
  * zero are never queued: their ids are filled in by the reader, run by run. An input that says
  * itself where it is cut knows its zeroes better.
  *
@@ -13,26 +15,37 @@
 
 #include <string.h>
 
-#define BUFFERS_PER_WORKER 4
+#define BUFFERS_PER_WORKER 2
+#define AHEAD (16u << 20) /* bytes of reads under way */
+#define MAX_READS 16      /* more qemu-nbd does not take from one connection */
+#define WORKERS_SHARE                                                                              \
+    (96u << 20) /* bytes; a worker takes some four chunks: buffers, its scratch                    \
+                 */
+
+typedef struct Pipeline Pipeline;
 
 typedef struct {
+    Pipeline *pipeline;
     uint64_t at; /* chunk number */
     size_t len;
     uint8_t data[];
 } Chunk;
 
-typedef struct {
+struct Pipeline {
     VmsInput *input;
     const VmsPipelineOptions *options;
     VmsContent *content;
     VmsId zero_id, last_zero_id; /* of a whole chunk of zeroes, and of the last, shorter one */
     uint64_t chunks;
-    uint64_t next; /* reader: first chunk that is neither queued nor filled in */
+    uint64_t next;  /* reader: first chunk that is neither queued nor filled in */
+    unsigned reads; /* under way at once */
+    int64_t read_us;
+    GPtrArray *buffers; /* of Chunk: all of them; the queues own none */
     VmsQueue *free_buffers, *full_buffers;
     GMutex lock;
     GError *error;
     uint64_t done, zero; /* bytes */
-} Pipeline;
+};
 
 uint64_t vms_pipeline_chunks(uint64_t size, uint64_t chunk_size)
 {
@@ -101,8 +114,7 @@ static void *work(void *data)
     for (Chunk *chunk; (chunk = vms_queue_pop(p->full_buffers));) {
         GError *error = NULL;
         bool ok = store(p, chunk, &error);
-        if (!vms_queue_push(p->free_buffers, chunk))
-            g_free(chunk);
+        vms_queue_push(p->free_buffers, chunk);
         if (!ok)
             fail(p, error);
     }
@@ -135,13 +147,26 @@ static bool fill_zero(Pipeline *p, uint64_t until, GError **error)
     return true;
 }
 
+static void push_full(void *user)
+{
+    Chunk *chunk = user;
+    vms_queue_push(chunk->pipeline->full_buffers, chunk); /* has room for all buffers */
+}
+
 static bool fill_chunk(Pipeline *p, Chunk *chunk, GError **error)
 {
     VmsInput *input = p->input;
-    if (input->next)
-        return input->next(input, chunk->data, &chunk->len, error);
-    chunk->len = chunk_len(p, chunk->at);
-    return input->read(input, chunk->at * p->options->chunk_size, chunk->data, chunk->len, error);
+    uint64_t offset = chunk->at * p->options->chunk_size;
+    if (!input->next)
+        chunk->len = chunk_len(p, chunk->at);
+    if (input->start)
+        return input->start(input, offset, chunk->data, chunk->len, p->reads, push_full, chunk,
+                            error);
+    bool ok = input->next ? input->next(input, chunk->data, &chunk->len, error)
+                          : input->read(input, offset, chunk->data, chunk->len, error);
+    if (ok)
+        push_full(chunk);
+    return ok;
 }
 
 static bool read_chunk(Pipeline *p, GError **error)
@@ -149,16 +174,14 @@ static bool read_chunk(Pipeline *p, GError **error)
     Chunk *chunk = vms_queue_pop(p->free_buffers);
     if (!chunk)
         return vms_fail(error, VMS_ERROR_FAILED, "a worker failed");
-    chunk->at = p->next;
-    if (!fill_chunk(p, chunk, error)) {
-        g_free(chunk);
+    chunk->at = p->next++;
+    size_t most = p->input->next ? p->input->chunk_max : chunk_len(p, chunk->at);
+    if (!vms_rate_take(p->options->read_rate, most, p->options->cancellable, error))
         return false;
-    }
-    p->next++;
-    if (vms_queue_push(p->full_buffers, chunk))
-        return true;
-    g_free(chunk);
-    return vms_fail(error, VMS_ERROR_FAILED, "a worker failed");
+    int64_t start = g_get_monotonic_time();
+    bool ok = fill_chunk(p, chunk, error);
+    p->read_us += g_get_monotonic_time() - start;
+    return ok;
 }
 
 /* Data of any length makes each chunk that it touches one to be read; a chunk is zero only if no
@@ -191,25 +214,51 @@ static bool read_all(Pipeline *p, GError **error)
            fill_zero(p, p->chunks, error);
 }
 
+/* What was started ends in any case, before its buffers do. */
+static void read_and_drain(Pipeline *p)
+{
+    GError *error = NULL;
+    if (!read_all(p, &error)) {
+        fail(p, error);
+        error = NULL;
+    }
+    int64_t start = g_get_monotonic_time();
+    if (p->input->drain && !p->input->drain(p->input, &error))
+        fail(p, error);
+    p->read_us += g_get_monotonic_time() - start;
+}
+
+static unsigned count_workers(const Pipeline *p, size_t buffer)
+{
+    unsigned most = (unsigned)MAX(WORKERS_SHARE / 4 / buffer, 1);
+    return p->options->workers ? p->options->workers : MIN(g_get_num_processors(), most);
+}
+
 static void run_threads(Pipeline *p)
 {
-    unsigned n = p->options->workers ? p->options->workers : g_get_num_processors();
     size_t buffer = p->input->next ? p->input->chunk_max : p->options->chunk_size;
+    unsigned n = count_workers(p, buffer);
+    p->reads = p->input->start ? (unsigned)CLAMP(AHEAD / buffer, 1, MAX_READS) : 1;
+    unsigned buffers = p->reads + n * BUFFERS_PER_WORKER;
     g_autofree GThread **threads = g_new0(GThread *, n);
-    p->free_buffers = vms_queue_new((size_t)n * BUFFERS_PER_WORKER, g_free);
-    p->full_buffers = vms_queue_new((size_t)n * BUFFERS_PER_WORKER, g_free);
-    for (unsigned i = 0; i < n * BUFFERS_PER_WORKER; i++)
-        vms_queue_push(p->free_buffers, g_malloc(sizeof(Chunk) + buffer));
+    p->buffers = g_ptr_array_new_with_free_func(g_free);
+    p->free_buffers = vms_queue_new(buffers, NULL);
+    p->full_buffers = vms_queue_new(buffers, NULL);
+    for (unsigned i = 0; i < buffers; i++) {
+        Chunk *chunk = g_malloc(sizeof(Chunk) + buffer);
+        chunk->pipeline = p;
+        g_ptr_array_add(p->buffers, chunk);
+        vms_queue_push(p->free_buffers, chunk);
+    }
     for (unsigned i = 0; i < n; i++)
         threads[i] = g_thread_new("vms-worker", work, p);
-    GError *error = NULL;
-    if (!read_all(p, &error))
-        fail(p, error);
+    read_and_drain(p);
     vms_queue_close(p->full_buffers);
     for (unsigned i = 0; i < n; i++)
         g_thread_join(threads[i]);
     vms_queue_free(p->full_buffers);
     vms_queue_free(p->free_buffers);
+    g_ptr_array_unref(p->buffers);
 }
 
 VmsContent *vms_pipeline_run(VmsInput *input, const VmsPipelineOptions *options, uint64_t *ret_zero,
@@ -225,6 +274,8 @@ VmsContent *vms_pipeline_run(VmsInput *input, const VmsPipelineOptions *options,
     if (input->next || add_zero_blobs(&p, &p.error))
         run_threads(&p);
     g_mutex_clear(&p.lock);
+    if (options->read_us)
+        *options->read_us += (uint64_t)p.read_us;
     if (p.error) {
         g_propagate_error(error, p.error);
         return NULL;

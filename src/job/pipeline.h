@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/progress.h"
+#include "base/rate.h"
 #include "repo/content.h"
 #include "repo/writer.h"
 
@@ -14,9 +15,11 @@ typedef struct VmsInput VmsInput;
 typedef bool (*VmsInputExtentFunc)(void *user, uint64_t offset, uint64_t length, bool zero,
                                    GError **error);
 
+typedef void (*VmsInputDoneFunc)(void *user);
+
 /* Something to read from: a frozen disk or the memory file. Used by one thread. Either it is cut
- * every chunk_size bytes, and has extents and read; or it is cut where it says itself, and has
- * chunks, chunk_max and next. */
+ * every chunk_size bytes, and has extents and read, and start and drain where several reads can be
+ * under way at once; or it is cut where it says itself, and has chunks, chunk_max and next. */
 struct VmsInput {
     uint64_t size; /* bytes */
     uint64_t chunks;
@@ -26,6 +29,10 @@ struct VmsInput {
     bool (*extents)(VmsInput *input, VmsInputExtentFunc func, void *user, GCancellable *cancellable,
                     GError **error);
     bool (*read)(VmsInput *input, uint64_t offset, void *buffer, size_t length, GError **error);
+    /* As vms_source_read_start and vms_source_read_drain. */
+    bool (*start)(VmsInput *input, uint64_t offset, void *buffer, size_t length, unsigned most,
+                  VmsInputDoneFunc done, void *user, GError **error);
+    bool (*drain)(VmsInput *input, GError **error);
 };
 
 typedef struct {
@@ -33,7 +40,9 @@ typedef struct {
     VmsProgress *progress;    /* nullable */
     const char *item;         /* disk target or "memory", for progress */
     uint64_t chunk_size;      /* bytes */
-    unsigned workers;         /* 0: one per processor */
+    unsigned workers;         /* 0: one per processor, as many as memory is planned for */
+    VmsRate *read_rate;       /* nullable: reads no faster than this */
+    uint64_t *read_us;        /* nullable: added to, time spent on reading */
     uint64_t progress_before; /* bytes done before this input */
     uint64_t progress_total;  /* bytes of all inputs */
     GCancellable *cancellable;

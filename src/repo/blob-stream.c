@@ -151,7 +151,7 @@ bool vms_blob_stream_finish(VmsBlobStream *stream, VmsId *ret_id, GError **error
         VmsUploadPack *pack = end_pack(stream, &id, error);
         if (pack == NULL || !vms_repo_writer_submit(stream->writer, pack, error))
             return false;
-        vms_repo_writer_count_new(stream->writer, stream->plain, 0, 0);
+        vms_repo_writer_count_new(stream->writer, stream->plain, 0);
     }
     *ret_id = id;
     return true;

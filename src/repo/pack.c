@@ -120,33 +120,32 @@ bool vms_pack_add(GByteArray *out, const VmsSealKey *key, int level, VmsBlobType
                   const VmsId *id, const void *data, size_t len, VmsPackBlob *ret_blob,
                   GError **error)
 {
-    g_autofree uint8_t *compressed = NULL;
+    size_t capacity = level != 0 ? vms_compress_bound(len) : len;
     size_t stored = len;
+    guint offset = out->len;
 
     if (len > UINT32_MAX - (1u << 20))
         return vms_fail(error, VMS_ERROR_INVALID, "a blob of %zu bytes is too large", len);
-    if (level != 0 && len > 0) {
-        size_t capacity = vms_compress_bound(len);
-
-        compressed = g_malloc(capacity);
-        if (!vms_compress(level, data, len, compressed, capacity, &stored, error))
-            return false;
-        if (stored >= len) {
-            g_clear_pointer(&compressed, g_free);
-            stored = len;
-        }
+    /* compressed where it will lie, and sealed there */
+    g_byte_array_set_size(out, offset + (guint)capacity + VMS_SEAL_OVERHEAD);
+    uint8_t *body = out->data + offset + VMS_SEAL_IV_LEN;
+    if (level != 0 && len > 0 && !vms_compress(level, data, len, body, capacity, &stored, error))
+        return false;
+    bool compressed = stored < len;
+    if (!compressed) {
+        stored = len;
+        if (len > 0)
+            memcpy(body, data, len);
     }
-
-    guint offset = out->len;
     g_byte_array_set_size(out, offset + (guint)stored + VMS_SEAL_OVERHEAD);
-    if (!vms_seal(key, compressed != NULL ? compressed : data, stored, out->data + offset, error))
+    if (!vms_seal_in_place(key, out->data + offset, stored, error))
         return false;
     *ret_blob = (VmsPackBlob){
         .id = *id,
         .type = type,
         .offset = offset,
         .length = (uint32_t)stored + VMS_SEAL_OVERHEAD,
-        .plain_length = compressed != NULL ? (uint32_t)len : 0,
+        .plain_length = compressed ? (uint32_t)len : 0,
     };
     return true;
 }

@@ -81,6 +81,13 @@ bool vms_upload_check(VmsUpload *upload, GError **error)
     return upload->failed == NULL;
 }
 
+bool vms_upload_behind(VmsUpload *upload)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&upload->mutex);
+
+    return upload->busy > upload->threads->len;
+}
+
 static bool save_index(VmsUpload *upload, GPtrArray *packs, GCancellable *cancellable,
                        GError **error)
 {

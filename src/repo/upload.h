@@ -33,6 +33,9 @@ bool vms_upload_push(VmsUpload *upload, VmsUploadPack *pack, GError **error);
 /* False with the error that stopped the uploads. */
 bool vms_upload_check(VmsUpload *upload, GError **error);
 
+/* True while a pack waits because every thread is busy: the store is what holds things up. */
+bool vms_upload_behind(VmsUpload *upload);
+
 /* Waits for all packs and writes the index. */
 bool vms_upload_flush(VmsUpload *upload, GError **error);
 

@@ -19,5 +19,4 @@ VmsRepo *vms_repo_writer_repo(VmsRepoWriter *writer);
 int vms_repo_writer_level(VmsRepoWriter *writer); /* zstd, 0: not */
 
 /* Counts a new blob of len bytes that took pack_us to make. */
-void vms_repo_writer_count_new(VmsRepoWriter *writer, uint64_t len, uint64_t hash_us,
-                               uint64_t pack_us);
+void vms_repo_writer_count_new(VmsRepoWriter *writer, uint64_t len, uint64_t pack_us);

@@ -10,9 +10,12 @@
  * Disks are mostly repetitions of few chunks (zeroes above all): `recent`, a direct-mapped table of
  * ids known lately, answers those without asking SQLite.
  *
- * The work is done by the callers' threads: hash, compress, seal into a buffer of their own. Only
- * the copy into the pack being filled is under the mutex. Data and tree blobs go to separate packs,
- * as the format demands. Uploading is upload.c's. */
+ * The work is done by the callers' threads: hash, compress, seal into a buffer of their own, which
+ * is kept for the thread's next blob. Only the copy into the pack being filled is under the mutex.
+ * Data and tree blobs go to separate packs, as the format demands. Uploading is upload.c's.
+ *
+ * "auto" compresses at two levels: the fast one as long as the uploads keep up, since then the
+ * processors are what holds things up; the stronger one while they are behind. */
 #include "repo/writer.h"
 
 #include "base/error.h"
@@ -30,6 +33,9 @@
 #define UPLOADS 4
 #define MAX_UPLOADS 64
 #define RECENT 4096
+#define PACK_SLACK                                                                                 \
+    (4u << 20) /* the last blob goes beyond pack_size; untouched it costs nothing                  \
+                */
 
 typedef struct {
     VmsId id;
@@ -41,6 +47,7 @@ struct VmsRepoWriter {
     VmsRepo *repo;
     VmsUpload *upload;
     int level;
+    bool adapt; /* level only while the uploads are behind */
     size_t pack_size;
 
     GMutex mutex;     /* guards all below; taken before the index cache's */
@@ -98,6 +105,7 @@ static bool read_options(const VmsRepoWriterOptions *options, VmsRepoWriter *wri
     writer->level = o.compression == VMS_COMPRESSION_OFF   ? 0
                     : o.compression == VMS_COMPRESSION_MAX ? VMS_COMPRESS_LEVEL_MAX
                                                            : VMS_COMPRESS_LEVEL_AUTO;
+    writer->adapt = o.compression == VMS_COMPRESSION_AUTO;
     *ret_uploads = o.uploads;
     return true;
 }
@@ -188,15 +196,38 @@ bool vms_repo_writer_submit(VmsRepoWriter *writer, VmsUploadPack *pack, GError *
     return vms_upload_push(writer->upload, pack, error);
 }
 
-void vms_repo_writer_count_new(VmsRepoWriter *writer, uint64_t len, uint64_t hash_us,
-                               uint64_t pack_us)
+void vms_repo_writer_count_new(VmsRepoWriter *writer, uint64_t len, uint64_t pack_us)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&writer->mutex);
 
     writer->stats.blobs_new++;
     writer->stats.bytes_new += len;
-    writer->stats.hash_us += hash_us;
     writer->stats.pack_us += pack_us;
+}
+
+static void free_scratch(void *array)
+{
+    g_byte_array_unref(array);
+}
+
+/* The calling thread's own, emptied; freed when the thread ends. */
+static GByteArray *scratch(void)
+{
+    static GPrivate key = G_PRIVATE_INIT(free_scratch);
+    GByteArray *array = g_private_get(&key);
+
+    if (array == NULL) {
+        array = g_byte_array_new();
+        g_private_set(&key, array);
+    }
+    g_byte_array_set_size(array, 0);
+    return array;
+}
+
+static int level_now(VmsRepoWriter *writer)
+{
+    return writer->adapt && !vms_upload_behind(writer->upload) ? VMS_COMPRESS_LEVEL_FAST
+                                                               : writer->level;
 }
 
 /* Appends a sealed blob to the pack of its type; a full pack goes to the uploads. */
@@ -208,7 +239,7 @@ static bool append(VmsRepoWriter *writer, VmsPackBlob *blob, const GByteArray *s
     g_mutex_lock(&writer->mutex);
     VmsUploadPack **pack = &writer->filling[blob->type];
     if (*pack == NULL)
-        *pack = vms_upload_pack_new(writer->pack_size + (1u << 16));
+        *pack = vms_upload_pack_new(writer->pack_size + PACK_SLACK);
     blob->offset = (*pack)->bytes->len;
     g_byte_array_append((*pack)->bytes, sealed->data, sealed->len);
     g_array_append_val((*pack)->blobs, *blob);
@@ -219,7 +250,7 @@ static bool append(VmsRepoWriter *writer, VmsPackBlob *blob, const GByteArray *s
 }
 
 static bool add(VmsRepoWriter *writer, VmsBlobType type, const VmsId *id, const void *data,
-                size_t len, uint64_t hash_us, GError **error)
+                size_t len, GError **error)
 {
     bool known = false;
     VmsPackBlob blob;
@@ -233,17 +264,19 @@ static bool add(VmsRepoWriter *writer, VmsBlobType type, const VmsId *id, const 
         return true;
 
     int64_t start = g_get_monotonic_time();
-    g_autoptr(GByteArray) sealed = g_byte_array_new();
-    if (!vms_pack_add(sealed, writer->repo->key, writer->level, type, id, data, len, &blob, error))
+    GByteArray *sealed = scratch();
+    if (!vms_pack_add(sealed, writer->repo->key, level_now(writer), type, id, data, len, &blob,
+                      error))
         return false;
-    vms_repo_writer_count_new(writer, len, hash_us, (uint64_t)(g_get_monotonic_time() - start));
+    vms_repo_writer_count_new(writer, len, (uint64_t)(g_get_monotonic_time() - start));
     return append(writer, &blob, sealed, error);
 }
 
-static void count_read(VmsRepoWriter *writer, size_t len)
+static void count_read(VmsRepoWriter *writer, size_t len, int64_t hash_us)
 {
     g_mutex_lock(&writer->mutex);
     writer->stats.bytes_read += len;
+    writer->stats.hash_us += (uint64_t)hash_us;
     g_mutex_unlock(&writer->mutex);
 }
 
@@ -254,8 +287,8 @@ bool vms_repo_writer_add(VmsRepoWriter *writer, VmsBlobType type, const void *da
     VmsId id;
 
     vms_hash(data, len, id.bytes);
-    count_read(writer, len);
-    if (!add(writer, type, &id, data, len, (uint64_t)(g_get_monotonic_time() - start), error))
+    count_read(writer, len, g_get_monotonic_time() - start);
+    if (!add(writer, type, &id, data, len, error))
         return false;
     *ret_id = id;
     return true;
@@ -268,8 +301,8 @@ bool vms_repo_writer_add_known(VmsRepoWriter *writer, VmsBlobType type, const Vm
     bool known = false;
 
     if (data != NULL) {
-        count_read(writer, len);
-        return add(writer, type, id, data, len, 0, error);
+        count_read(writer, len, 0);
+        return add(writer, type, id, data, len, error);
     }
     if (!is_known(writer, &key, &known, error))
         return false;

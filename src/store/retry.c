@@ -9,6 +9,7 @@
 #include "store/retry.h"
 
 #include "base/error.h"
+#include "base/rate.h"
 
 #include <string.h>
 
@@ -47,21 +48,6 @@ static unsigned next_delay_ms(const Course *course)
     return (unsigned)MAX(delay, MIN(hint_ms, options->max_total_ms));
 }
 
-/* False with CANCELLED if cancelled before delay_ms have passed. */
-static bool wait_ms(GCancellable *cancellable, unsigned delay_ms, GError **error)
-{
-    GPollFD poll_fd;
-    unsigned n = cancellable && g_cancellable_make_pollfd(cancellable, &poll_fd) ? 1 : 0;
-    int64_t end = g_get_monotonic_time() + (int64_t)delay_ms * 1000;
-    int64_t left;
-    while ((left = end - g_get_monotonic_time()) > 0)
-        if (g_poll(&poll_fd, n, (int)((left + 999) / 1000)) > 0)
-            break;
-    if (n > 0)
-        g_cancellable_release_fd(cancellable);
-    return vms_check_cancelled(cancellable, error);
-}
-
 /* After a try that failed with *error: true, with *error cleared and the wait over, where another
  * one is due; else false with the *error to return. */
 static bool again(Course *course, GError **error)
@@ -84,7 +70,7 @@ static bool again(Course *course, GError **error)
     vms_progress_message(options->progress, "%s: %s: %s; retrying in %.1f s", retry->store.location,
                          course->what, (*error)->message, delay / 1000.0);
     g_clear_error(error);
-    return wait_ms(course->cancellable, delay, error);
+    return vms_rate_sleep_until(next_us, course->cancellable, error);
 }
 
 static bool answered(Retry *retry)

@@ -231,6 +231,73 @@ static void test_cancelled(void)
     g_string_free(walk.text, TRUE);
 }
 
+/* --- several reads at once --- */
+
+typedef struct {
+    unsigned done, under_way, most;
+} Count;
+
+static void count_done(void *user)
+{
+    Count *count = user;
+    count->done++;
+    count->under_way--;
+}
+
+static bool start_read(VmsSource *source, uint64_t at, uint8_t *to, Count *count, GError **error)
+{
+    count->most = MAX(count->most, ++count->under_way);
+    return vms_source_read_start(source, at, to, MIB, 4, count_done, count, error);
+}
+
+static void test_reads_at_once(void)
+{
+    g_autofree char *path = images_path("at-once.raw");
+    g_autofree uint8_t *bytes = g_malloc(16 * MIB), *back = g_malloc0(16 * MIB);
+    for (size_t i = 0; i < 16 * MIB; i++)
+        bytes[i] = (uint8_t)(i >> 20) + 1;
+    g_assert_true(g_file_set_contents(path, (char *)bytes, 16 * MIB, NULL));
+    g_autoptr(VmsServer) server = serve(path, "raw");
+    g_autoptr(VmsSource) source = open_source(server);
+    g_autoptr(GError) error = NULL;
+    Count count = {0};
+    for (uint64_t at = 16 * MIB; at > 0; at -= MIB) {
+        g_assert_true(start_read(source, at - MIB, back + at - MIB, &count, &error));
+        if (at == 8 * MIB) { /* a question between reads neither loses nor disturbs them */
+            g_autofree char *all = extents(source, 0, 16 * MIB, MIB);
+            g_assert_cmpstr(all, ==, "0+16");
+        }
+    }
+    g_assert_true(vms_source_read_drain(source, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(count.done, ==, 16);
+    g_assert_cmpuint(count.most, >, 1);
+    g_assert_cmpmem(bytes, 16 * MIB, back, 16 * MIB);
+    g_assert_false(start_read(source, 16 * MIB, back, &count, &error));
+    g_assert_true(vms_error_is(error, VMS_ERROR_INVALID));
+}
+
+/* A stopped server holds reads that will never be answered; then it is killed. */
+static void test_server_dies_at_once(void)
+{
+    g_autofree char *path = images_path("dies-at-once.raw");
+    g_autofree uint8_t *bytes = g_malloc(4 * MIB);
+    images_run("qemu-img", "create", "-q", "-f", "raw", path, "4M", NULL);
+    g_autoptr(VmsServer) server = serve(path, "raw");
+    g_autoptr(VmsSource) source = open_source(server);
+    g_autoptr(GError) error = NULL, again = NULL;
+    Count count = {0};
+    kill(images_server_pid(), SIGSTOP);
+    for (int i = 0; i < 3; i++)
+        g_assert_true(start_read(source, (uint64_t)i * MIB, bytes + i * MIB, &count, &error));
+    kill(images_server_pid(), SIGKILL);
+    g_assert_false(vms_source_read_drain(source, &error));
+    g_test_message("%s", error->message);
+    g_assert_cmpuint(count.done, ==, 0);
+    g_assert_false(vms_source_read(source, 0, bytes, 512, &again));
+    g_assert_nonnull(again);
+}
+
 /* --- several connections, and the life of the server --- */
 
 static void *read_all(void *user)
@@ -354,6 +421,8 @@ int main(int argc, char **argv)
     g_test_add_func("/source/format-is-not-probed", test_format_is_not_probed);
     g_test_add_func("/source/failures", test_failures);
     g_test_add_func("/source/cancelled", test_cancelled);
+    g_test_add_func("/source/reads-at-once", test_reads_at_once);
+    g_test_add_func("/source/server-dies-at-once", test_server_dies_at_once);
     g_test_add_func("/source/connections", test_connections);
     g_test_add_func("/source/end", test_end);
     g_test_add_func("/source/server-dies", test_server_dies);

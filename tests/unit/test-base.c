@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/queue.h"
+#include "base/rate.h"
 #include "base/secret.h"
 #include "base/text.h"
 
@@ -220,6 +221,24 @@ G_GNUC_UNUSED static void test_process(void)
     g_assert_true(vms_error_is(error, VMS_ERROR_CANCELLED));
 }
 
+/* What is taken is paid for before the next may pass; nothing is owed for the first. */
+static void test_rate(void)
+{
+    g_autoptr(VmsRate) rate = vms_rate_new(1000000);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    int64_t start = g_get_monotonic_time();
+    for (int i = 0; i < 5; i++)
+        g_assert_true(vms_rate_take(rate, 100000, cancellable, &error));
+    /* four are paid for; a quarter of a second may have been saved up */
+    g_assert_cmpint(g_get_monotonic_time() - start, >=, 400000 - 250000);
+    g_assert_true(vms_rate_take(rate, G_MAXUINT64, cancellable, &error));
+    g_cancellable_cancel(cancellable);
+    g_assert_false(vms_rate_take(rate, 1, cancellable, &error));
+    g_assert_true(vms_error_is(error, VMS_ERROR_CANCELLED));
+    g_assert_true(vms_rate_take(NULL, G_MAXUINT64, NULL, NULL));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -233,6 +252,7 @@ int main(int argc, char **argv)
     g_test_add_func("/base/db", test_db);
 #ifndef __SANITIZE_THREAD__ /* GLib's worker for subprocesses is not built with its                \
                                instrumentation */
+    g_test_add_func("/base/rate", test_rate);
     g_test_add_func("/base/process", test_process);
 #endif
     int status = g_test_run();

@@ -12,12 +12,24 @@
 #define CHUNK 65536u
 #define CHUNKS 40u
 
+#define PENDING 5u
+
+typedef struct {
+    uint64_t offset;
+    void *buffer;
+    size_t length;
+    VmsInputDoneFunc done;
+    void *user;
+} Pending;
+
 typedef struct {
     VmsInput input;
     uint8_t *data;
     uint64_t extent;  /* bytes per extent that the map is told in */
     uint64_t read;    /* bytes that were asked for */
     uint64_t fail_at; /* byte that cannot be read; 0: none */
+    Pending pending[PENDING];
+    unsigned pending_count, most;
 } Fake;
 
 static bool is_zero(const uint8_t *data, uint64_t len)
@@ -50,11 +62,39 @@ static bool fake_read(VmsInput *input, uint64_t offset, void *buffer, size_t len
     return true;
 }
 
+/* Several reads "under way": done backwards, when there are too many or at the drain. */
+static void finish_reads(Fake *fake)
+{
+    while (fake->pending_count > 0) {
+        Pending *pending = &fake->pending[--fake->pending_count];
+        memcpy(pending->buffer, fake->data + pending->offset, pending->length);
+        pending->done(pending->user);
+    }
+}
+
+static bool fake_start(VmsInput *input, uint64_t offset, void *buffer, size_t length, unsigned most,
+                       VmsInputDoneFunc done, void *user, GError **error)
+{
+    Fake *fake = (Fake *)input;
+    if (fake->pending_count == MIN(most, PENDING))
+        finish_reads(fake);
+    if (fake->fail_at && offset <= fake->fail_at && fake->fail_at < offset + length)
+        return vms_fail(error, VMS_ERROR_FAILED, "bad sector");
+    fake->pending[fake->pending_count++] = (Pending){offset, buffer, length, done, user};
+    fake->most = MAX(fake->most, fake->pending_count);
+    return true;
+}
+
+static bool fake_drain(VmsInput *input, GError **error)
+{
+    finish_reads((Fake *)input);
+    return true;
+}
+
 static Fake fake_new(uint64_t size, uint64_t extent)
 {
     VmsInput input = {.size = size, .extents = fake_extents, .read = fake_read};
-    Fake fake = {input, g_malloc0(size + 1), extent, 0, 0};
-    return fake;
+    return (Fake){.input = input, .data = g_malloc0(size + 1), .extent = extent};
 }
 
 typedef struct {
@@ -135,6 +175,33 @@ static void test_round_trip(void)
     }
 }
 
+/* Chunks that arrive in another order than they were asked for; and a read that fails while others
+ * are under way, whose buffers are still written to. */
+static void test_reads_at_once(void)
+{
+    for (int broken = 0; broken < 2; broken++) {
+        g_autoptr(GError) error = NULL;
+        new_writer();
+        Fake fake = fake_new(CHUNK * CHUNKS - 512, 4096);
+        fake.input.start = fake_start;
+        fake.input.drain = fake_drain;
+        fake.fail_at = broken ? 30 * CHUNK + 1 : 0;
+        for (uint64_t at = 0; at < fake.input.size; at++)
+            fake.data[at] = (uint8_t)(at >> 16) + 1;
+        uint64_t zero;
+        g_autoptr(VmsContent) content = run(&fake, &zero, &error);
+        g_assert_cmpuint(fake.most, >, 1);
+        g_assert_cmpuint(fake.pending_count, ==, 0);
+        if (broken) {
+            g_assert_cmpstr(error->message, ==, "bad sector");
+        } else {
+            g_assert_no_error(error);
+            assert_comes_back(&fake, content);
+        }
+        g_free(fake.data);
+    }
+}
+
 static void test_zeroes_are_free(void)
 {
     g_autoptr(GError) error = NULL;
@@ -186,6 +253,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/pipeline/round-trip", test_round_trip);
+    g_test_add_func("/pipeline/reads-at-once", test_reads_at_once);
     g_test_add_func("/pipeline/zeroes-are-free", test_zeroes_are_free);
     g_test_add_func("/pipeline/read-error", test_read_error);
     g_test_add_func("/pipeline/cancel", test_cancel);
