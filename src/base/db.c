@@ -83,7 +83,12 @@ static bool migrate(VmsDb *db, const char *const *migrations, GError **error)
     int64_t latest = 0, version = 0;
     while (migrations[latest])
         latest++;
-    /* Read under the write lock: two programs may open a new file at once. */
+    /* Nobody who writes for long keeps others from opening. */
+    if (!read_version(db, &version, error))
+        return false;
+    if (version == latest)
+        return true;
+    /* Once more under the write lock: two programs may open a new file at once. */
     if (!vms_db_begin(db, error))
         return false;
     bool ok = read_version(db, &version, error);
@@ -126,6 +131,13 @@ VmsDb *vms_db_open(const char *path, bool full, const char *const *migrations, G
         !migrate(db, migrations, error))
         return NULL;
     return g_steal_pointer(&db);
+}
+
+void vms_db_keep_journal(VmsDb *db)
+{
+    int keep = 1;
+
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
 }
 
 void vms_db_free(VmsDb *db)

@@ -16,6 +16,10 @@ typedef struct VmsDbStmt VmsDbStmt;
 VmsDb *vms_db_open(const char *path, bool full, const char *const *migrations, GError **error);
 void vms_db_free(VmsDb *db);
 
+/* For files that others may remove and make anew: free leaves -wal and -shm, which SQLite would
+ * remove by name, and so another's. */
+void vms_db_keep_journal(VmsDb *db);
+
 /* Runs SQL without parameters or rows. */
 bool vms_db_exec(VmsDb *db, const char *sql, GError **error);
 

@@ -251,6 +251,8 @@ VmsLocation *vms_location_open(VmsContext *context, const char *name, GError **e
         return NULL;
     location->repo = vms_repo_open(location->store, secret, context->config->cache_dir,
                                    context->cancellable, error);
+    if (location->repo)
+        vms_repo_set_progress(location->repo, context->progress);
     if (location->repo && vms_repo_sync_index(location->repo, context->cancellable, error))
         return g_steal_pointer(&location);
     prefix(error, &target);

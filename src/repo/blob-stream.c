@@ -255,9 +255,9 @@ bool vms_blob_stream_read(VmsRepo *repo, VmsBlobType type, const VmsId *id, VmsB
     VmsIndexPlace places[VMS_INDEX_MAX_PLACES];
     size_t count = 0;
 
-    if (!vms_index_find(repo->index, repo, type, id, places, &count, error))
+    if (!vms_index_locate(repo->index, repo, type, id, places, &count, error))
         return false;
-    if (count == 0 || (vms_pack_blob_size(&places[0].blob) <= FETCH)) {
+    if (vms_pack_blob_size(&places[0].blob) <= FETCH) {
         g_autoptr(GBytes) bytes = vms_repo_read_blob(repo, type, id, cancellable, error);
         size_t len = 0;
         uint8_t *data = bytes != NULL ? g_bytes_unref_to_data(g_steal_pointer(&bytes), &len) : NULL;

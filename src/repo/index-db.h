@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The tables of the index cache. For one thread at a time. A damaged file shows as CORRUPT from any
- * of these; what an index file says wrong is INVALID. */
+ * of these; LOCKED where another process writes for ten minutes. */
 #pragma once
 
+#include "repo/index-file.h"
 #include "repo/index.h"
 
 typedef struct VmsIndexDb VmsIndexDb;
@@ -14,14 +15,23 @@ bool vms_index_db_find(VmsIndexDb *db, VmsBlobType type, const VmsId *id,
                        VmsIndexPlace ret_places[VMS_INDEX_MAX_PLACES], size_t *ret_count,
                        GError **error);
 
-/* Takes up an index file in one transaction; one that is known already is left as it is. */
-bool vms_index_db_add_file(VmsIndexDb *db, const VmsId *id, const void *text, size_t len,
-                           GError **error);
-
-/* The index files that are known: set of VmsId, values are for forget (transfer full). */
+/* The index files that are known: set of VmsId (transfer full). */
 GHashTable *vms_index_db_files(VmsIndexDb *db, GError **error);
+/* The row of one, 0 where it is not known. */
+bool vms_index_db_find_file(VmsIndexDb *db, const VmsId *id, int64_t *ret_n, GError **error);
 
-/* Forgets the files of such a set, and what they alone knew. */
+/* Takes up index files (VmsIndexListing), all in one transaction; what is known already is left as
+ * it is. Memory: 64 bytes for each pack and 16 for each blob. */
+bool vms_index_db_add(VmsIndexDb *db, const GPtrArray *listings, GError **error);
+
+/* Forgets the files of such a set, and what they alone knew, in transactions of bounded size. */
 bool vms_index_db_forget(VmsIndexDb *db, GHashTable *files, GError **error);
+
+/* Each pack once, in order of ids, with the blobs of all lists of it in order of offsets. Sees the
+ * cache as it was at the begin. */
+bool vms_index_db_each(VmsIndexDb *db, VmsIndexPackFunc func, void *user, GError **error);
+
+/* Reads all tables and compares them with each other. CORRUPT. */
+bool vms_index_db_check(VmsIndexDb *db, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsIndexDb, vms_index_db_free)

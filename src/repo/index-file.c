@@ -183,6 +183,39 @@ bool vms_index_file_parse(const void *text, size_t len, VmsIndexFileFunc func, v
     return vms_json_stream_feed(stream, text, len, error) && vms_json_stream_finish(stream, error);
 }
 
+static bool list_pack(void *user, const VmsId *pack, const VmsPackBlob *blobs, size_t count,
+                      GError **error)
+{
+    VmsIndexListing *listing = user;
+    VmsIndexPack entry = {.id = *pack, .first = listing->blobs->len, .count = (uint32_t)count};
+
+    g_array_append_vals(listing->blobs, blobs, (guint)count);
+    g_array_append_val(listing->packs, entry);
+    return true;
+}
+
+VmsIndexListing *vms_index_listing_parse(const VmsId *file, const void *text, size_t len,
+                                         GError **error)
+{
+    g_autoptr(VmsIndexListing) listing = g_new0(VmsIndexListing, 1);
+
+    listing->file = *file;
+    listing->packs = g_array_new(FALSE, FALSE, sizeof(VmsIndexPack));
+    listing->blobs = g_array_new(FALSE, FALSE, sizeof(VmsPackBlob));
+    if (!vms_index_file_parse(text, len, list_pack, listing, error))
+        return NULL;
+    return g_steal_pointer(&listing);
+}
+
+void vms_index_listing_free(VmsIndexListing *listing)
+{
+    if (listing != NULL) {
+        g_clear_pointer(&listing->packs, g_array_unref);
+        g_clear_pointer(&listing->blobs, g_array_unref);
+        g_free(listing);
+    }
+}
+
 GString *vms_index_file_begin(void)
 {
     return g_string_new("{\"packs\":[");

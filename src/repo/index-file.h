@@ -13,7 +13,25 @@ typedef bool (*VmsIndexFileFunc)(void *user, const VmsId *pack, const VmsPackBlo
 bool vms_index_file_parse(const void *text, size_t len, VmsIndexFileFunc func, void *user,
                           GError **error);
 
+/* What one index file says. */
+typedef struct {
+    VmsId id;
+    uint32_t first, count; /* in blobs */
+} VmsIndexPack;
+
+typedef struct {
+    VmsId file;
+    GArray *packs; /* of VmsIndexPack */
+    GArray *blobs; /* of VmsPackBlob */
+} VmsIndexListing;
+
+VmsIndexListing *vms_index_listing_parse(const VmsId *file, const void *text, size_t len,
+                                         GError **error);
+void vms_index_listing_free(VmsIndexListing *listing);
+
 /* Writing: begin, pack for each, end. The text is in the GString. */
 GString *vms_index_file_begin(void);
 void vms_index_file_pack(GString *text, const VmsId *pack, const VmsPackBlob *blobs, size_t count);
 void vms_index_file_end(GString *text);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsIndexListing, vms_index_listing_free)

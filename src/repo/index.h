@@ -3,6 +3,7 @@
  * from the index files of the store. Thread-safe. */
 #pragma once
 
+#include "base/progress.h"
 #include "repo/pack.h"
 
 typedef struct VmsIndex VmsIndex;
@@ -11,7 +12,13 @@ typedef struct VmsIndex VmsIndex;
 VmsIndex *vms_index_open(const char *path, GError **error);
 void vms_index_free(VmsIndex *index);
 
-/* Reads the index files that the cache has not seen and forgets those that vanished. */
+/* Who is told of a sync that takes long: phase "index", bytes of index files. Borrowed, nullable.
+ */
+void vms_index_set_progress(VmsIndex *index, VmsProgress *progress);
+
+/* Reads the index files that the cache has not seen and forgets those that vanished. CORRUPT names
+ * an index file that is damaged. NO_SPACE: the cache's file system is full. LOCKED: a prune changes
+ * the index all the time. What has been read until an error is kept. */
 bool vms_index_sync(VmsIndex *index, VmsRepo *repo, GCancellable *cancellable, GError **error);
 
 /* Takes up the index file that was just saved as id. */
@@ -29,5 +36,23 @@ typedef struct {
 bool vms_index_find(VmsIndex *index, VmsRepo *repo, VmsBlobType type, const VmsId *id,
                     VmsIndexPlace ret_places[VMS_INDEX_MAX_PLACES], size_t *ret_count,
                     GError **error);
+
+/* Like find, for a blob that must be there: where it is not, and the cache is older than this
+ * process, the cache is made anew first. NOT_FOUND. */
+bool vms_index_locate(VmsIndex *index, VmsRepo *repo, VmsBlobType type, const VmsId *id,
+                      VmsIndexPlace ret_places[VMS_INDEX_MAX_PLACES], size_t *ret_count,
+                      GError **error);
+
+/* One pack and all its blobs, in ascending order of offsets; a blob that two index files list
+ * differently is there twice. Return false with *error to stop. */
+typedef bool (*VmsIndexPackFunc)(void *user, const VmsId *pack, const VmsPackBlob *blobs,
+                                 size_t count, GError **error);
+
+/* Every pack that an index file lists, each once, in ascending order of ids (as "data/…" sorts).
+ * After a sync, under an exclusive lock of the repository. First the cache is compared with itself,
+ * whole, and made anew where it is damaged: what is given out may be acted upon. Memory: one pack.
+ * func may call the other functions here; what it adds or forgets is not seen by this run. */
+bool vms_index_foreach(VmsIndex *index, VmsRepo *repo, VmsIndexPackFunc func, void *user,
+                       GCancellable *cancellable, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsIndex, vms_index_free)

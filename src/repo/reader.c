@@ -266,14 +266,10 @@ static bool locate(Reader *reader, uint64_t at, const VmsId *id, GArray *chunks,
     size_t count = 0;
     char hex[VMS_ID_HEX_LEN + 1];
 
-    if (!vms_index_find(reader->repo->index, reader->repo, VMS_BLOB_DATA, id, places, &count,
-                        error))
-        return false;
+    if (!vms_index_locate(reader->repo->index, reader->repo, VMS_BLOB_DATA, id, places, &count,
+                          error))
+        return vms_prefix(error, "chunk %" G_GUINT64_FORMAT, at);
     vms_id_hex(id, hex);
-    if (count == 0)
-        return vms_fail(error, VMS_ERROR_NOT_FOUND,
-                        "%s: no index lists the data blob %s (chunk %" G_GUINT64_FORMAT ")",
-                        reader->repo->store->location, hex, at);
     if (vms_pack_blob_size(&places[0].blob) > VMS_REPO_MAX_BLOB)
         return vms_fail(error, VMS_ERROR_INVALID, "blob %s is too large", hex);
     Chunk chunk = {.at = at, .place = places[0]};

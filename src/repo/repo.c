@@ -262,6 +262,11 @@ const char *vms_repo_location(const VmsRepo *repo)
     return repo->store->location;
 }
 
+void vms_repo_set_progress(VmsRepo *repo, VmsProgress *progress)
+{
+    vms_index_set_progress(repo->index, progress);
+}
+
 bool vms_repo_sync_index(VmsRepo *repo, GCancellable *cancellable, GError **error)
 {
     return vms_index_sync(repo->index, repo, cancellable, error);
@@ -331,12 +336,9 @@ GBytes *vms_repo_read_blob(VmsRepo *repo, VmsBlobType type, const VmsId *id,
     size_t count = 0;
     char hex[VMS_ID_HEX_LEN + 1];
 
-    if (!vms_index_find(repo->index, repo, type, id, places, &count, error))
+    if (!vms_index_locate(repo->index, repo, type, id, places, &count, error))
         return NULL;
     vms_id_hex(id, hex);
-    if (count == 0)
-        return vms_fail_null(error, VMS_ERROR_NOT_FOUND, "%s: no index lists the %s blob %s",
-                             repo->store->location, type == VMS_BLOB_TREE ? "tree" : "data", hex);
     for (size_t i = 0; i < count; i++) {
         if (vms_pack_blob_size(&places[i].blob) > VMS_REPO_MAX_BLOB)
             return vms_fail_null(error, VMS_ERROR_INVALID,

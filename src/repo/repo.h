@@ -2,6 +2,7 @@
 /* A repository in the restic format, version 2 (restic's doc/design.rst), on a store. */
 #pragma once
 
+#include "base/progress.h"
 #include "base/secret.h"
 #include "repo/id.h"
 #include "store/store.h"
@@ -24,6 +25,9 @@ void vms_repo_free(VmsRepo *repo);
 
 const char *vms_repo_id(const VmsRepo *repo); /* hex, of the config */
 const char *vms_repo_location(const VmsRepo *repo);
+
+/* Who is told how far it is where bringing the index cache up to date takes long. Borrowed. */
+void vms_repo_set_progress(VmsRepo *repo, VmsProgress *progress);
 
 /* Brings the index cache up to date with the index files in the store. */
 bool vms_repo_sync_index(VmsRepo *repo, GCancellable *cancellable, GError **error);
