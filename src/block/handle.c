@@ -49,7 +49,7 @@ static bool wait_ready(VmsHandle *handle, GError **error)
     return vms_server_blame(handle->server, error);
 }
 
-static bool start_connecting(VmsHandle *handle, GError **error)
+static bool start_connecting(VmsHandle *handle, const char *context, GError **error)
 {
     int fd = vms_server_socket(handle->server, error);
     if (fd < 0)
@@ -64,9 +64,9 @@ static bool start_connecting(VmsHandle *handle, GError **error)
     /* keep block status on 32-bit extents on every libnbd: one way to be tested */
     nbd_set_request_extended_headers(handle->nbd, false);
 #endif
-    if (nbd_add_meta_context(handle->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0) {
+    if (nbd_add_meta_context(handle->nbd, context) < 0) {
         close(fd);
-        return nbd_fail(error, "ask for base:allocation");
+        return nbd_fail(error, "ask for block status");
     }
     if (nbd_aio_connect_socket(handle->nbd, fd) < 0) { /* the handle closes fd */
         nbd_fail(error, "connect");
@@ -77,9 +77,14 @@ static bool start_connecting(VmsHandle *handle, GError **error)
 
 VmsHandle *vms_handle_open(VmsServer *server, GError **error)
 {
+    return vms_handle_open_context(server, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
+}
+
+VmsHandle *vms_handle_open_context(VmsServer *server, const char *context, GError **error)
+{
     g_autoptr(VmsHandle) handle = g_new0(VmsHandle, 1);
     handle->server = server;
-    if (!start_connecting(handle, error) || !wait_ready(handle, error))
+    if (!start_connecting(handle, context, error) || !wait_ready(handle, error))
         return NULL;
     int64_t size = nbd_get_size(handle->nbd);
     if (size < 0) {

@@ -7,6 +7,8 @@
 typedef struct VmsHandle VmsHandle; /* one thread at a time */
 
 VmsHandle *vms_handle_open(VmsServer *server, GError **error);
+/* With another metadata context than base:allocation. */
+VmsHandle *vms_handle_open_context(VmsServer *server, const char *context, GError **error);
 void vms_handle_free(VmsHandle *handle);
 struct nbd_handle *vms_handle_get(VmsHandle *handle);
 uint64_t vms_handle_size(const VmsHandle *handle); /* bytes */

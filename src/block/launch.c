@@ -66,7 +66,8 @@ void vms_launch_child(VmsLaunch *launch, pid_t parent)
     _exit(127);
 }
 
-static char **make_argv(const char *path, const char *format, bool writable, GError **error)
+static char **make_argv(const char *path, const char *format, bool writable,
+                        const char *const *more, GError **error)
 {
     g_autofree char *program = g_find_program_in_path("qemu-nbd");
     if (!program)
@@ -83,6 +84,8 @@ static char **make_argv(const char *path, const char *format, bool writable, GEr
         g_ptr_array_add(argv, g_strdup(for_writing[i]));
     if (!writable)
         g_ptr_array_add(argv, g_strdup("-r"));
+    for (; more && *more; more++)
+        g_ptr_array_add(argv, g_strdup(*more));
     g_ptr_array_add(argv, g_strdup("--"));
     g_ptr_array_add(argv, g_strdup(path));
     g_ptr_array_add(argv, NULL);
@@ -114,12 +117,12 @@ static char **make_env(VmsLaunch *launch)
     return (char **)g_ptr_array_free(env, FALSE);
 }
 
-VmsLaunch *vms_launch_new(const char *path, const char *format, bool writable, int *ret_socket_path,
-                          GError **error)
+VmsLaunch *vms_launch_new(const char *path, const char *format, bool writable,
+                          const char *const *more, int *ret_socket_path, GError **error)
 {
     g_autoptr(VmsLaunch) launch = g_new0(VmsLaunch, 1);
     launch->listen_fd = launch->stderr_pipe[0] = launch->stderr_pipe[1] = -1;
-    launch->argv = make_argv(path, format, writable, error);
+    launch->argv = make_argv(path, format, writable, more, error);
     if (!launch->argv)
         return NULL;
     launch->envp = make_env(launch);

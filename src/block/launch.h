@@ -14,10 +14,11 @@ typedef struct {
     int stderr_pipe[2];
 } VmsLaunch;
 
-/* path: of the image, absolute. Makes the listening socket; *ret_socket_path: an O_PATH descriptor
- * of its name (transfer full). NOT_FOUND where qemu-nbd is not installed. */
-VmsLaunch *vms_launch_new(const char *path, const char *format, bool writable, int *ret_socket_path,
-                          GError **error);
+/* path: of the image, absolute. more: further options, NULL-terminated, nullable. Makes the
+ * listening socket; *ret_socket_path: an O_PATH descriptor of its name (transfer full). NOT_FOUND
+ * where qemu-nbd is not installed. */
+VmsLaunch *vms_launch_new(const char *path, const char *format, bool writable,
+                          const char *const *more, int *ret_socket_path, GError **error);
 void vms_launch_free(VmsLaunch *launch);
 
 /* After fork, in the child; parent: pid of the process that forked. */

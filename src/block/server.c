@@ -109,7 +109,7 @@ int vms_server_socket(VmsServer *server, GError **error)
 }
 
 static VmsServer *start(const char *path, const char *format, bool writable,
-                        GCancellable *cancellable, GError **error)
+                        const char *const *more, GCancellable *cancellable, GError **error)
 {
     if (!vms_check_cancelled(cancellable, error))
         return NULL;
@@ -121,7 +121,7 @@ static VmsServer *start(const char *path, const char *format, bool writable,
     server->path = g_strdup(path);
     server->words = g_string_new(NULL);
     server->socket_path = -1;
-    server->launch = vms_launch_new(path, format, writable, &server->socket_path, error);
+    server->launch = vms_launch_new(path, format, writable, more, &server->socket_path, error);
     if (!server->launch)
         return NULL;
     server->keeper = g_thread_new("qemu-nbd", keeper, server);
@@ -143,13 +143,19 @@ static VmsServer *start(const char *path, const char *format, bool writable,
 VmsServer *vms_server_start(const char *path, const char *format, GCancellable *cancellable,
                             GError **error)
 {
-    return start(path, format, false, cancellable, error);
+    return start(path, format, false, NULL, cancellable, error);
+}
+
+VmsServer *vms_server_start_with(const char *path, const char *format, const char *const *more,
+                                 GCancellable *cancellable, GError **error)
+{
+    return start(path, format, false, more, cancellable, error);
 }
 
 VmsServer *vms_server_start_writable(const char *path, const char *format,
                                      GCancellable *cancellable, GError **error)
 {
-    return start(path, format, true, cancellable, error);
+    return start(path, format, true, NULL, cancellable, error);
 }
 
 /* With the lock held. */

@@ -10,6 +10,10 @@
 VmsServer *vms_server_start_writable(const char *path, const char *format,
                                      GCancellable *cancellable, GError **error);
 
+/* As vms_server_start, with further options of qemu-nbd, NULL-terminated. */
+VmsServer *vms_server_start_with(const char *path, const char *format, const char *const *more,
+                                 GCancellable *cancellable, GError **error);
+
 /* A connected socket to the server (owned by the caller). TRANSIENT never: a server that died is
  * reported with what it said. */
 int vms_server_socket(VmsServer *server, GError **error);

@@ -52,6 +52,8 @@ static void write_record_disks(VmsJsonWriter *out, const VmsRecord *record)
         vms_json_writer_member_string(out, "frozen_format", disk->base_format);
         vms_json_writer_member_string(out, "overlay", disk->overlay);
         vms_json_writer_member_bool(out, "merged", disk->merged);
+        vms_json_writer_member_string(out, "bitmap", disk->bitmap);
+        vms_disk_tracking_write(out, &disk->tracking);
         vms_json_writer_end_object(out);
     }
     vms_json_writer_end_array(out);
@@ -135,6 +137,7 @@ static void write_manifest_disks(VmsJsonWriter *out, const VmsManifest *manifest
         vms_json_writer_member_string(out, "source", disk->source);
         vms_json_writer_member_uint64(out, "virtual_size", disk->size);
         vms_json_writer_member_uint64(out, "chunk_size", disk->chunk_size);
+        vms_disk_tracking_write(out, &disk->tracking);
         vms_json_writer_end_object(out);
     }
     vms_json_writer_end_array(out);

@@ -17,6 +17,35 @@ char *vms_render_what(VmsConsistency consistency, guint disks, unsigned frozen_f
     return g_strdup_printf("%s at one instant, as after a power cut", count);
 }
 
+static char *tracking_text(const VmsDiskTracking *tracking)
+{
+    g_autofree char *bytes = vms_text_size(tracking->bytes_changed);
+    switch (tracking->method) {
+    case VMS_TRACKING_UNKNOWN:
+        break;
+    case VMS_TRACKING_NONE: {
+        g_autofree char *reason = vms_table_plain(tracking->full_reason);
+        return g_strdup_printf("all of it was read (%s)", reason);
+    }
+    case VMS_TRACKING_OVERLAY:
+    case VMS_TRACKING_BITMAP:
+        return g_strdup_printf("%s changed since %.8s, by %s", bytes, tracking->parent,
+                               tracking->method == VMS_TRACKING_OVERLAY ? "the kept overlays"
+                                                                        : "its bitmap");
+    }
+    return NULL;
+}
+
+static void append_tracking(GString *out, const VmsRecord *record)
+{
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmsRecordDisk *disk = record->disks->pdata[i];
+        g_autofree char *how = tracking_text(&disk->tracking);
+        if (how)
+            g_string_append_printf(out, "  %s: %s\n", disk->target, how);
+    }
+}
+
 static void append_heartbeat(GString *out, const VmsRecord *record)
 {
     const VmsHeartbeatGaps *seen = &record->heartbeat;
@@ -43,6 +72,7 @@ void vms_render_record_text(GString *out, const VmsRecord *record)
         vms_table_add(table, cells);
     }
     vms_table_append(table, "  ", out);
+    append_tracking(out, record);
     if (!record->memory_path)
         return;
     g_autofree char *size = vms_text_size(record->memory_size);
@@ -62,6 +92,12 @@ void vms_render_manifest_text(GString *out, const VmsManifest *manifest)
         vms_table_add(table, cells);
     }
     vms_table_append(table, "  ", out);
+    for (guint i = 0; i < manifest->disks->len; i++) {
+        const VmsManifestDisk *disk = manifest->disks->pdata[i];
+        g_autofree char *how = tracking_text(&disk->tracking);
+        if (how)
+            g_string_append_printf(out, "  %s: %s\n", disk->target, how);
+    }
     if (manifest->memory_size > 0) {
         g_autofree char *size = vms_text_size(manifest->memory_size);
         g_string_append_printf(out, "  memory: %s, %s\n", size,
@@ -97,11 +133,7 @@ static void append_amounts(GString *out, const VmsExportResult *result)
                            "  %s as the guest sees it, %s of it zeroes; %s were new, %s uploaded "
                            "(%s)\n",
                            total, zero, fresh, uploaded, rate);
-    if (g_strcmp0(result->full_reason, "no-tracking") == 0)
-        g_string_append(out, "  everything was read to find what is new: there is no tracking of "
-                             "changes (no-tracking)\n");
-    else if (result->full_reason)
-        g_string_append_printf(out, "  everything was read (%s)\n", result->full_reason);
+    append_tracking(out, result->record);
 }
 
 void vms_render_export_text(GString *out, const VmsExportResult *result)

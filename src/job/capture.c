@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "job/overlays.h"
 #include "virt/commit.h"
+#include "virt/image.h"
 #include "virt/overlay.h"
 #include "virt/pause.h"
 #include "virt/quiesce.h"
@@ -221,6 +222,24 @@ static bool take_memory_facts(VmsRecord *record, GError **error)
     return true;
 }
 
+/* What the frozen images are made of, for the next export to know them again. Without it that one
+ * reads all of the disk. */
+static void take_chains(VmsCapture *capture)
+{
+    for (guint i = 0; i < capture->record->disks->len; i++) {
+        VmsRecordDisk *disk = capture->record->disks->pdata[i];
+        g_autoptr(GError) cause = NULL;
+        g_autoptr(GPtrArray) layers =
+            vms_image_chain(disk->base, disk->base_format, capture->context->cancellable, &cause);
+        disk->chain = layers ? vms_layers_to_text(layers) : NULL;
+        if (!layers && !vms_error_is(cause, VMS_ERROR_CANCELLED))
+            vms_record_add_note(capture->record, "tracking-broken",
+                                "disk %s: what the image stands on cannot be read, so the next "
+                                "export reads all of it: %s",
+                                disk->target, cause->message);
+    }
+}
+
 /* All that can be done before the guest is frozen or paused. */
 static bool prepare_memory(VmsCapture *capture, GError **error)
 {
@@ -260,6 +279,7 @@ static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
         record->consistency = VMS_CONSISTENCY_MEMORY;
     else if (record->frozen_filesystems > 0 || !capture->facts->active)
         record->consistency = VMS_CONSISTENCY_QUIESCED;
+    take_chains(capture);
     return save(capture, VMS_STATUS_CAPTURED, error);
 }
 

@@ -4,6 +4,7 @@
 #include "base/db.h"
 #include "base/durable.h"
 #include "base/error.h"
+#include "job/catalog-disks.h"
 #include "job/timing.h"
 
 #include <string.h>
@@ -33,6 +34,16 @@ static const char *const migrations[] = {
     " heartbeat INTEGER NOT NULL, value INTEGER NOT NULL,"
     " PRIMARY KEY (snapshot, name, heartbeat));",
     "ALTER TABLE snapshots ADD COLUMN tpm TEXT;",
+    "ALTER TABLE disks ADD COLUMN chain TEXT;"
+    "ALTER TABLE disks ADD COLUMN bitmap TEXT;"
+    "ALTER TABLE disks ADD COLUMN tracking TEXT;"
+    "ALTER TABLE disks ADD COLUMN parent TEXT;"
+    "ALTER TABLE disks ADD COLUMN bytes_changed INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE disks ADD COLUMN full_reason TEXT;"
+    "CREATE TABLE exports ("
+    " snapshot TEXT NOT NULL REFERENCES snapshots(id) ON DELETE CASCADE,"
+    " repository TEXT NOT NULL, stored TEXT NOT NULL, sequence INTEGER NOT NULL,"
+    " PRIMARY KEY (snapshot, repository));",
     NULL,
 };
 
@@ -91,31 +102,6 @@ static bool insert_snapshot(VmsDb *db, const VmsRecord *record, GError **error)
     return vms_db_run(stmt, error);
 }
 
-static bool insert_disks(VmsDb *db, const VmsRecord *record, GError **error)
-{
-    g_autoptr(VmsDbStmt) stmt =
-        vms_db_prepare(db, "INSERT INTO disks VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)", error);
-    if (!stmt)
-        return false;
-    for (guint i = 0; i < record->disks->len; i++) {
-        const VmsRecordDisk *disk = record->disks->pdata[i];
-        vms_db_bind_text(stmt, 1, record->id);
-        vms_db_bind_int64(stmt, 2, i);
-        vms_db_bind_text(stmt, 3, disk->target);
-        vms_db_bind_text(stmt, 4, disk->bus);
-        vms_db_bind_text(stmt, 5, disk->base);
-        vms_db_bind_text(stmt, 6, disk->base_format);
-        vms_db_bind_text(stmt, 7, disk->overlay);
-        vms_db_bind_int64(stmt, 8, (int64_t)disk->device);
-        vms_db_bind_int64(stmt, 9, (int64_t)disk->inode);
-        vms_db_bind_int64(stmt, 10, (int64_t)disk->capacity);
-        vms_db_bind_int64(stmt, 11, disk->merged);
-        if (!vms_db_run(stmt, error))
-            return false;
-    }
-    return true;
-}
-
 static bool insert_notes(VmsDb *db, const VmsRecord *record, GError **error)
 {
     g_autoptr(VmsDbStmt) stmt = vms_db_prepare(db, "INSERT INTO notes VALUES (?1,?2,?3,?4)", error);
@@ -165,11 +151,22 @@ bool vms_catalog_save(VmsCatalog *catalog, const VmsRecord *record, GError **err
     if (!vms_db_begin(db, error))
         return false;
     if (delete_snapshot(db, record->id, error) && insert_snapshot(db, record, error) &&
-        insert_disks(db, record, error) && insert_notes(db, record, error) &&
+        vms_catalog_insert_disks(db, record, error) && insert_notes(db, record, error) &&
         insert_timings(db, record, error))
         return vms_db_commit(db, error);
     vms_db_rollback(db);
     return false;
+}
+
+bool vms_catalog_next_export(VmsCatalog *catalog, int64_t *ret_sequence, GError **error)
+{
+    bool row;
+    g_autoptr(VmsDbStmt) stmt =
+        vms_db_prepare(catalog->db, "SELECT coalesce(max(sequence), 0) + 1 FROM exports", error);
+    if (!stmt || !vms_db_step(stmt, &row, error))
+        return false;
+    *ret_sequence = vms_db_column_int64(stmt, 0);
+    return true;
 }
 
 static bool read_names(VmsDbStmt *stmt, VmsRecord *record, GError **error)
@@ -204,30 +201,6 @@ static VmsRecord *read_snapshot(VmsDbStmt *stmt, GError **error)
     record->repository_snapshot = g_strdup(vms_db_column_text(stmt, 18));
     record->tpm = g_strdup(vms_db_column_text(stmt, 19));
     return g_steal_pointer(&record);
-}
-
-static bool read_disks(VmsDb *db, VmsRecord *record, GError **error)
-{
-    g_autoptr(VmsDbStmt) stmt =
-        vms_db_prepare(db, "SELECT * FROM disks WHERE snapshot = ?1 ORDER BY position", error);
-    if (!stmt)
-        return false;
-    vms_db_bind_text(stmt, 1, record->id);
-    for (bool row;;) {
-        if (!vms_db_step(stmt, &row, error))
-            return false;
-        if (!row)
-            return true;
-        VmsRecordDisk *disk = vms_record_add_disk(record, vms_db_column_text(stmt, 2));
-        disk->bus = g_strdup(vms_db_column_text(stmt, 3));
-        disk->base = g_strdup(vms_db_column_text(stmt, 4));
-        disk->base_format = g_strdup(vms_db_column_text(stmt, 5));
-        disk->overlay = g_strdup(vms_db_column_text(stmt, 6));
-        disk->device = (dev_t)vms_db_column_int64(stmt, 7);
-        disk->inode = (ino_t)vms_db_column_int64(stmt, 8);
-        disk->capacity = (uint64_t)vms_db_column_int64(stmt, 9);
-        disk->merged = vms_db_column_int64(stmt, 10) != 0;
-    }
 }
 
 static bool read_notes(VmsDb *db, VmsRecord *record, GError **error)
@@ -276,7 +249,7 @@ static GPtrArray *read_all(VmsDb *db, VmsDbStmt *stmt, GError **error)
         if (!record)
             return NULL;
         g_ptr_array_add(records, record);
-        if (!read_disks(db, record, error) || !read_notes(db, record, error) ||
+        if (!vms_catalog_read_disks(db, record, error) || !read_notes(db, record, error) ||
             !read_timings(db, record, error))
             return NULL;
     }

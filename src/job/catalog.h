@@ -14,6 +14,9 @@ void vms_catalog_free(VmsCatalog *catalog);
 /* Inserts or replaces the record with its disks and notes, durable on return. */
 bool vms_catalog_save(VmsCatalog *catalog, const VmsRecord *record, GError **error);
 
+/* Greater than that of any export there was. */
+bool vms_catalog_next_export(VmsCatalog *catalog, int64_t *ret_sequence, GError **error);
+
 /* Oldest first: GPtrArray of VmsRecord*. domain: name or UUID, NULL for all. ended: also done,
  * failed and abandoned ones. */
 GPtrArray *vms_catalog_list(VmsCatalog *catalog, const char *domain, bool ended, GError **error);

@@ -86,7 +86,6 @@ static VmsManifest *describe(Export *e)
     manifest->engine = record->engine;
     manifest->consistency = record->consistency;
     manifest->frozen_filesystems = record->frozen_filesystems;
-    manifest->full_reason = g_strdup(e->result->full_reason);
     manifest->version_vmsnap = g_strdup(VMS_VERSION);
     manifest->version_libvirt =
         g_strdup_printf("%lu.%lu.%lu", libvirt / 1000000, libvirt / 1000 % 1000, libvirt % 1000);
@@ -101,12 +100,8 @@ static VmsManifest *describe(Export *e)
 }
 
 /* restic shows the snapshot before of the same domain as the parent. */
-static bool find_parent(Export *e, VmsRepoSnapshot *snapshot, GError **error)
+static void find_parent(const Export *e, const GPtrArray *all, VmsRepoSnapshot *snapshot)
 {
-    g_autoptr(GPtrArray) all =
-        vms_repo_snapshot_list(e->location->repo, e->context->cancellable, error);
-    if (!all)
-        return false;
     for (guint i = 0; i < all->len; i++) {
         const VmsRepoSnapshot *other = all->pdata[i];
         if (g_strcmp0(vms_repo_snapshot_tag(other, "uuid"), e->record->uuid) != 0)
@@ -114,9 +109,6 @@ static bool find_parent(Export *e, VmsRepoSnapshot *snapshot, GError **error)
         snapshot->has_parent = true;
         snapshot->parent = other->id;
     }
-    /* Every chunk is read and hashed: there is no tracking yet to say what changed (P7). */
-    e->result->full_reason = g_strdup(snapshot->has_parent ? "no-tracking" : "first-snapshot");
-    return true;
 }
 
 static void fill_snapshot(Export *e, VmsRepoSnapshot *snapshot)
@@ -147,6 +139,57 @@ static void take_notes(Export *e, const VmsManifest *manifest)
     }
 }
 
+/* How each disk was tracked, from the manifest to the record. */
+static void take_tracking(Export *e, const VmsManifest *manifest)
+{
+    for (guint i = 0; i < manifest->disks->len; i++) {
+        const VmsManifestDisk *stored = manifest->disks->pdata[i];
+        VmsRecordDisk *disk = vms_record_disk(e->record, stored->target);
+        if (disk)
+            vms_disk_tracking_copy(&disk->tracking, &stored->tracking);
+    }
+    e->result->full_reason = g_strdup(manifest->full_reason);
+}
+
+static bool store_tree(Export *e, VmsRepoSnapshot *snapshot, VmsManifest *manifest,
+                       const GPtrArray *all, GError **error)
+{
+    VmsRepo *repo = e->location->repo;
+    VmsStoredTree stored;
+    g_autoptr(GPtrArray) records = vms_catalog_list(e->catalog, e->record->uuid, true, error);
+    g_autoptr(VmsRepoWriter) writer =
+        records ? vms_repo_writer_new(repo, NULL, e->context->cancellable, error) : NULL;
+    if (!writer)
+        return false;
+    VmsTrackingScope scope = {records, vms_repo_id(repo), all};
+    VmsStoreTreeOptions options = {repo, writer, &scope};
+    bool ok = vms_store_tree(e->context, e->record, manifest, &options, &stored, error) &&
+              vms_repo_writer_flush(writer, error);
+    vms_repo_writer_stats(writer, &e->result->stats);
+    if (!ok)
+        return false;
+    e->result->bytes_total = stored.bytes_total;
+    e->result->bytes_zero = stored.bytes_zero;
+    snapshot->tree = stored.tree;
+    return true;
+}
+
+static bool record_export(Export *e, const VmsRepoSnapshot *snapshot, GError **error)
+{
+    const VmsRepo *repo = e->location->repo;
+    int64_t sequence;
+    char hex[VMS_ID_HEX_LEN + 1];
+    vms_id_hex(&snapshot->id, hex);
+    g_free(e->record->repository_snapshot);
+    g_free(e->record->repository);
+    e->record->repository_snapshot = g_strdup(hex);
+    e->record->repository = g_strdup(vms_repo_location(repo));
+    if (!vms_catalog_next_export(e->catalog, &sequence, error))
+        return false;
+    vms_record_set_export(e->record, vms_repo_id(repo), hex, sequence);
+    return true;
+}
+
 /* Everything up to and including the commit point. */
 static bool store(Export *e, GError **error)
 {
@@ -154,34 +197,23 @@ static bool store(Export *e, GError **error)
     GCancellable *cancellable = e->context->cancellable;
     g_autoptr(VmsRepoSnapshot) snapshot = g_new0(VmsRepoSnapshot, 1);
     g_autoptr(VmsRepoLock) lock = vms_repo_lock(repo, false, cancellable, error);
-    if (!lock || !vms_repo_sync_index(repo, cancellable, error) || !find_parent(e, snapshot, error))
+    if (!lock || !vms_repo_sync_index(repo, cancellable, error))
         return false;
-    g_autoptr(VmsRepoWriter) writer = vms_repo_writer_new(repo, NULL, cancellable, error);
-    if (!writer)
+    g_autoptr(GPtrArray) all = vms_repo_snapshot_list(repo, cancellable, error);
+    if (!all)
         return false;
+    find_parent(e, all, snapshot);
     g_autoptr(VmsManifest) manifest = describe(e);
-    VmsStoredTree stored;
-    bool ok = vms_store_tree(e->context, e->record, manifest, writer, &stored, error) &&
-              vms_repo_writer_flush(writer, error);
-    vms_repo_writer_stats(writer, &e->result->stats);
-    if (!ok)
+    if (!store_tree(e, snapshot, manifest, all, error))
         return false;
     take_notes(e, manifest);
-    e->result->bytes_total = stored.bytes_total;
-    e->result->bytes_zero = stored.bytes_zero;
-    snapshot->tree = stored.tree;
     fill_snapshot(e, snapshot);
     if (!vms_overlays_frozen(e->domain, e->record, error) || !vms_repo_lock_check(lock, error) ||
         !vms_check_cancelled(cancellable, error) ||
         !vms_repo_snapshot_save(repo, snapshot, cancellable, error))
         return false;
-    char hex[VMS_ID_HEX_LEN + 1];
-    vms_id_hex(&snapshot->id, hex);
-    g_free(e->record->repository_snapshot);
-    g_free(e->record->repository);
-    e->record->repository_snapshot = g_strdup(hex);
-    e->record->repository = g_strdup(vms_repo_location(repo));
-    return true;
+    take_tracking(e, manifest);
+    return record_export(e, snapshot, error);
 }
 
 static bool set_status(Export *e, VmsStatus status, GError **error)

@@ -19,7 +19,7 @@ typedef struct {
     uint64_t bytes_zero;  /* of these never read: holes and zeroes */
     int64_t duration_us;
     int64_t commit_us; /* merging the overlays; 0 with keep_overlays */
-    char *full_reason; /* why everything was read: "first-snapshot", "no-tracking" */
+    char *full_reason; /* nullable: why a disk was read in full, the first of them */
 } VmsExportResult;
 
 void vms_export_result_free(VmsExportResult *result);

@@ -16,9 +16,10 @@ typedef struct {
     VmsInput input;    /* first: the pointers are cast */
     VmsServer *server; /* disks */
     VmsSource *source;
-    int fd;                 /* files, else -1 */
-    VmsRamImage *ram_image; /* memory in order */
-    int index_fd;           /* of ram_image, else -1 */
+    const VmsChunkRuns *runs; /* of a disk of which only these are wanted, else NULL */
+    int fd;                   /* files, else -1 */
+    VmsRamImage *ram_image;   /* memory in order */
+    int index_fd;             /* of ram_image, else -1 */
 } Input;
 
 static Input *input_new(void)
@@ -69,6 +70,78 @@ VmsInput *vms_input_disk(const char *path, const char *format, GCancellable *can
     input->start = disk_start;
     input->drain = disk_drain;
     return g_steal_pointer(&input);
+}
+
+typedef struct {
+    const VmsChunkRun *run;
+    uint64_t chunk_size;
+    VmsInputExtentFunc func;
+    void *user;
+} Selected;
+
+static bool on_selected(void *user, uint64_t offset, uint64_t length, bool zero, GError **error)
+{
+    const Selected *s = user;
+    uint64_t shift = (s->run->first - s->run->before) * s->chunk_size;
+    return s->func(s->user, offset - shift, length, zero, error);
+}
+
+static bool selected_extents(VmsInput *input, VmsInputExtentFunc func, void *user,
+                             GCancellable *cancellable, GError **error)
+{
+    Input *self = (Input *)input;
+    const VmsChunkRuns *runs = self->runs;
+    for (guint i = 0; i < runs->runs->len; i++) {
+        Selected s = {&g_array_index(runs->runs, VmsChunkRun, i), runs->chunk_size, func, user};
+        uint64_t begin = s.run->first * runs->chunk_size;
+        uint64_t end = MIN(begin + s.run->count * runs->chunk_size, runs->disk_size);
+        if (!vms_source_extents(self->source, begin, end - begin, on_selected, &s, cancellable,
+                                error))
+            return false;
+    }
+    return true;
+}
+
+static bool selected_read(VmsInput *input, uint64_t offset, void *buffer, size_t length,
+                          GError **error)
+{
+    Input *self = (Input *)input;
+    uint64_t chunk_size = self->runs->chunk_size;
+    uint8_t *at = buffer;
+    while (length > 0) {
+        const VmsChunkRun *run = vms_chunk_runs_find(self->runs, offset / chunk_size);
+        uint64_t rest = (run->before + run->count) * chunk_size - offset; /* of the run */
+        size_t here = (size_t)MIN(length, rest);
+        if (!vms_source_read(self->source, offset + (run->first - run->before) * chunk_size, at,
+                             here, error))
+            return false;
+        at += here;
+        offset += here;
+        length -= here;
+    }
+    return true;
+}
+
+/* The pipeline starts a read per chunk, so it lies within one run. */
+static bool selected_start(VmsInput *input, uint64_t offset, void *buffer, size_t length,
+                           unsigned most, VmsInputDoneFunc done, void *user, GError **error)
+{
+    Input *self = (Input *)input;
+    uint64_t chunk_size = self->runs->chunk_size;
+    const VmsChunkRun *run = vms_chunk_runs_find(self->runs, offset / chunk_size);
+    if (length > (run->before + run->count) * chunk_size - offset)
+        return vms_fail(error, VMS_ERROR_INVALID, "a read across chunks that were left out");
+    return vms_source_read_start(self->source, offset + (run->first - run->before) * chunk_size,
+                                 buffer, length, most, done, user, error);
+}
+
+void vms_input_disk_select(VmsInput *disk, const VmsChunkRuns *runs)
+{
+    ((Input *)disk)->runs = runs;
+    disk->size = vms_chunk_runs_size(runs);
+    disk->extents = selected_extents;
+    disk->read = selected_read;
+    disk->start = selected_start;
 }
 
 static bool file_extents(VmsInput *input, VmsInputExtentFunc func, void *user,

@@ -2,6 +2,7 @@
 /* The things an export reads. Private to job/. */
 #pragma once
 
+#include "job/chunk-runs.h"
 #include "job/context.h"
 #include "job/manifest.h"
 #include "job/pipeline.h"
@@ -9,6 +10,9 @@
 /* A disk image through qemu-nbd. Free with vms_input_free. */
 VmsInput *vms_input_disk(const char *path, const char *format, GCancellable *cancellable,
                          GError **error);
+
+/* From now on the disk is only these chunks, one after the other. Borrows runs. */
+void vms_input_disk_select(VmsInput *disk, const VmsChunkRuns *runs);
 
 /* A plain file, holes known from the file system. */
 VmsInput *vms_input_file(const char *path, GError **error);

@@ -15,6 +15,7 @@ static void disk_free(void *data)
     g_free(disk->bus);
     g_free(disk->format);
     g_free(disk->source);
+    vms_disk_tracking_clear(&disk->tracking);
     g_free(disk);
 }
 
@@ -59,6 +60,25 @@ VmsManifestDisk *vms_manifest_add_disk(VmsManifest *manifest, const char *target
     disk->size = size;
     g_ptr_array_add(manifest->disks, disk);
     return disk;
+}
+
+void vms_disk_tracking_write(VmsJsonWriter *out, const VmsDiskTracking *tracking)
+{
+    vms_json_writer_key(out, "tracking");
+    if (tracking->method == VMS_TRACKING_UNKNOWN) {
+        vms_json_writer_null(out);
+        return;
+    }
+    vms_json_writer_begin_object(out);
+    vms_json_writer_member_string(out, "method", vms_tracking_name(tracking->method));
+    vms_json_writer_member_string(out, "parent", tracking->parent);
+    vms_json_writer_key(out, "bytes_changed");
+    if (tracking->method == VMS_TRACKING_NONE)
+        vms_json_writer_null(out);
+    else
+        vms_json_writer_uint64(out, tracking->bytes_changed);
+    vms_json_writer_member_string(out, "full_reason", tracking->full_reason);
+    vms_json_writer_end_object(out);
 }
 
 static void write_identity(VmsJsonWriter *out, const VmsManifest *manifest)
@@ -113,6 +133,7 @@ char *vms_manifest_to_json(const VmsManifest *manifest)
         vms_json_writer_member_string(out, "source", disk->source);
         vms_json_writer_member_uint64(out, "virtual_size", disk->size);
         vms_json_writer_member_uint64(out, "chunk_size", disk->chunk_size);
+        vms_disk_tracking_write(out, &disk->tracking);
         vms_json_writer_end_object(out);
     }
     vms_json_writer_end_array(out);
@@ -222,6 +243,26 @@ static bool check_target(const char *target, GError **error)
            vms_fail(error, VMS_ERROR_INVALID, "disk target \"%.40s\" is not a name", target);
 }
 
+/* Snapshots that were stored before changes were tracked do not have it. */
+static bool parse_tracking(VmsJson *disk, VmsDiskTracking *tracking, GError **error)
+{
+    VmsJson *object;
+    g_autofree char *method = NULL;
+    if (!vms_json_has(disk, "tracking"))
+        return true;
+    if (!vms_json_object(disk, "tracking", &object, error) ||
+        !take(object, "method", &method, error) ||
+        !take_optional(object, "parent", &tracking->parent, error) ||
+        !take_optional(object, "full_reason", &tracking->full_reason, error))
+        return false;
+    if (!vms_tracking_parse(method, &tracking->method))
+        return vms_fail(error, VMS_ERROR_UNSUPPORTED,
+                        "tracking.method: \"%.40s\" is not known to this version of vmsnap",
+                        method);
+    return !vms_json_has(object, "bytes_changed") ||
+           vms_json_uint64(object, "bytes_changed", &tracking->bytes_changed, error);
+}
+
 static bool parse_disk(VmsJson *object, VmsManifest *manifest, GError **error)
 {
     g_autofree char *target = NULL, *bus = NULL, *format = NULL, *source = NULL;
@@ -237,8 +278,9 @@ static bool parse_disk(VmsJson *object, VmsManifest *manifest, GError **error)
                         "disk %s: chunk_size %" G_GUINT64_FORMAT
                         " is not a power of two from 4 KiB to 64 MiB",
                         target, chunk_size);
-    vms_manifest_add_disk(manifest, target, bus, format, source, size)->chunk_size = chunk_size;
-    return true;
+    VmsManifestDisk *disk = vms_manifest_add_disk(manifest, target, bus, format, source, size);
+    disk->chunk_size = chunk_size;
+    return parse_tracking(object, &disk->tracking, error);
 }
 
 static bool parse_lists(VmsJson *root, VmsManifest *manifest, GError **error)

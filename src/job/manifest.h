@@ -2,6 +2,7 @@
 /* vmsnap.json of a stored snapshot (schemas/manifest.v1.json). */
 #pragma once
 
+#include "base/json-writer.h"
 #include "job/record.h"
 #include "repo/id.h"
 
@@ -10,6 +11,7 @@ typedef struct {
     char *source;        /* path of the image at the cut, to know where it belongs */
     uint64_t size;       /* bytes, virtual */
     uint64_t chunk_size; /* bytes */
+    VmsDiskTracking tracking;
 } VmsManifestDisk;
 
 /* How memory.save is laid out; for people: restoring goes by the blobs' lengths. */
@@ -31,7 +33,7 @@ typedef struct {
     uint64_t memory_size; /* bytes of the save image; 0: none */
     VmsMemoryLayout memory_layout;
     bool nvram, tpm;
-    char *full_reason; /* why everything was read */
+    char *full_reason; /* nullable: why a disk was read in full, the first of them */
     char *version_vmsnap, *version_libvirt, *version_qemu;
     GPtrArray *disks; /* of VmsManifestDisk* */
     GPtrArray *notes; /* of VmsNote* */
@@ -42,6 +44,8 @@ void vms_manifest_free(VmsManifest *manifest);
 /* Appends a disk; its chunk size is still to be set. */
 VmsManifestDisk *vms_manifest_add_disk(VmsManifest *manifest, const char *target, const char *bus,
                                        const char *format, const char *source, uint64_t size);
+/* Writes member "tracking" of a disk. */
+void vms_disk_tracking_write(VmsJsonWriter *out, const VmsDiskTracking *tracking);
 char *vms_manifest_to_json(const VmsManifest *manifest);
 /* From untrusted storage. INVALID names the member; UNSUPPORTED for a newer manifest version. */
 VmsManifest *vms_manifest_parse(const char *text, size_t len, GError **error);

@@ -21,6 +21,13 @@ static const char *const consistency_names[] = {
     [VMS_CONSISTENCY_MEMORY] = "memory",
 };
 
+static const char *const tracking_names[] = {
+    [VMS_TRACKING_UNKNOWN] = NULL,
+    [VMS_TRACKING_NONE] = "none",
+    [VMS_TRACKING_OVERLAY] = "overlay",
+    [VMS_TRACKING_BITMAP] = "bitmap",
+};
+
 static bool find_name(const char *const *names, size_t n, const char *name, int *ret_value)
 {
     for (size_t i = 0; i < n; i++) {
@@ -45,6 +52,20 @@ const char *vms_engine_name(VmsEngine engine)
 const char *vms_consistency_name(VmsConsistency consistency)
 {
     return consistency_names[consistency];
+}
+
+const char *vms_tracking_name(VmsTracking tracking)
+{
+    return tracking_names[tracking];
+}
+
+bool vms_tracking_parse(const char *name, VmsTracking *ret_tracking)
+{
+    int value;
+    if (!find_name(tracking_names, G_N_ELEMENTS(tracking_names), name, &value))
+        return false;
+    *ret_tracking = (VmsTracking)value;
+    return true;
 }
 
 bool vms_status_parse(const char *name, VmsStatus *ret_status)
@@ -74,9 +95,39 @@ bool vms_consistency_parse(const char *name, VmsConsistency *ret_consistency)
     return true;
 }
 
+void vms_disk_tracking_clear(VmsDiskTracking *tracking)
+{
+    g_free(tracking->parent);
+    g_free(tracking->full_reason);
+    *tracking = (VmsDiskTracking){0};
+}
+
+void vms_disk_tracking_copy(VmsDiskTracking *target, const VmsDiskTracking *source)
+{
+    if (target == source)
+        return;
+    vms_disk_tracking_clear(target);
+    if (!source)
+        return;
+    *target = *source;
+    target->parent = g_strdup(source->parent);
+    target->full_reason = g_strdup(source->full_reason);
+}
+
+static void export_free(void *data)
+{
+    VmsRecordExport *export = data;
+    g_free(export->repository);
+    g_free(export->snapshot);
+    g_free(export);
+}
+
 static void disk_free(void *data)
 {
     VmsRecordDisk *disk = data;
+    g_free(disk->chain);
+    g_free(disk->bitmap);
+    vms_disk_tracking_clear(&disk->tracking);
     g_free(disk->target);
     g_free(disk->bus);
     g_free(disk->base);
@@ -110,6 +161,7 @@ VmsRecord *vms_record_new(void)
 {
     VmsRecord *record = g_new0(VmsRecord, 1);
     record->disks = g_ptr_array_new_with_free_func(disk_free);
+    record->exports = g_ptr_array_new_with_free_func(export_free);
     record->notes = vms_notes_new();
     return record;
 }
@@ -128,6 +180,7 @@ void vms_record_free(VmsRecord *record)
     g_free(record->tpm);
     g_free(record->repository);
     g_free(record->repository_snapshot);
+    g_ptr_array_unref(record->exports);
     g_ptr_array_unref(record->disks);
     g_ptr_array_unref(record->notes);
     g_free(record);
@@ -139,6 +192,40 @@ VmsRecordDisk *vms_record_add_disk(VmsRecord *record, const char *target)
     disk->target = g_strdup(target);
     g_ptr_array_add(record->disks, disk);
     return disk;
+}
+
+VmsRecordDisk *vms_record_disk(const VmsRecord *record, const char *target)
+{
+    for (guint i = 0; i < record->disks->len; i++) {
+        VmsRecordDisk *disk = record->disks->pdata[i];
+        if (g_str_equal(disk->target, target))
+            return disk;
+    }
+    return NULL;
+}
+
+const VmsRecordExport *vms_record_export(const VmsRecord *record, const char *repository)
+{
+    for (guint i = 0; i < record->exports->len; i++) {
+        const VmsRecordExport *export = record->exports->pdata[i];
+        if (g_str_equal(export->repository, repository))
+            return export;
+    }
+    return NULL;
+}
+
+void vms_record_set_export(VmsRecord *record, const char *repository, const char *snapshot,
+                           int64_t sequence)
+{
+    VmsRecordExport *export = (VmsRecordExport *)vms_record_export(record, repository);
+    if (!export) {
+        export = g_new0(VmsRecordExport, 1);
+        export->repository = g_strdup(repository);
+        g_ptr_array_add(record->exports, export);
+    }
+    g_free(export->snapshot);
+    export->snapshot = g_strdup(snapshot);
+    export->sequence = sequence;
 }
 
 void vms_record_add_note(VmsRecord *record, const char *code, const char *format, ...)

@@ -29,6 +29,21 @@ typedef enum {
     VMS_CONSISTENCY_MEMORY
 } VmsConsistency;
 
+/* How an export knows what of a disk has changed since the snapshot before. */
+typedef enum {
+    VMS_TRACKING_UNKNOWN, /* not exported yet, or by a vmsnap that did not say so */
+    VMS_TRACKING_NONE,    /* all of it was read */
+    VMS_TRACKING_OVERLAY, /* what lies in the overlays that were kept since the parent */
+    VMS_TRACKING_BITMAP   /* a dirty bitmap in the image, begun with the parent */
+} VmsTracking;
+
+typedef struct {
+    VmsTracking method;
+    char *parent;           /* nullable: the repository's id of the snapshot built upon, 64 hex */
+    uint64_t bytes_changed; /* by the guest since the parent; 0 where all was read */
+    char *full_reason;      /* of VMS_TRACKING_NONE: code */
+} VmsDiskTracking;
+
 typedef struct {
     char *target; /* vda */
     char *bus;
@@ -39,7 +54,17 @@ typedef struct {
     ino_t inode;
     uint64_t capacity; /* bytes the guest sees */
     bool merged;       /* overlay committed and removed */
+    char *chain;       /* nullable: the frozen image and what it stands on (virt/image.h) */
+    char *bitmap;      /* nullable: name of the dirty bitmap that we began with this snapshot */
+    VmsDiskTracking tracking; /* of the last export */
 } VmsRecordDisk;
+
+/* One repository that has the snapshot. */
+typedef struct {
+    char *repository; /* its own id, hex */
+    char *snapshot;   /* 64 hex */
+    int64_t sequence; /* of this host's exports: clocks may be set back, this is not */
+} VmsRecordExport;
 
 /* Something the operator should know that is not an error: skipped disk, degraded freeze … */
 typedef struct {
@@ -70,6 +95,7 @@ typedef struct {
     char *tpm;                 /* nullable: directory with copies of the TPM's state files */
     char *repository;          /* nullable: location it was exported to */
     char *repository_snapshot; /* nullable: 64 hex */
+    GPtrArray *exports;        /* of VmsRecordExport*, one per repository */
     GPtrArray *disks;          /* of VmsRecordDisk* */
     GPtrArray *notes;          /* of VmsNote* */
 } VmsRecord;
@@ -80,10 +106,23 @@ VmsRecordDisk *vms_record_add_disk(VmsRecord *record, const char *target);
 void vms_record_add_note(VmsRecord *record, const char *code, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 
+/* Enters or replaces what is known of that repository. */
+void vms_record_set_export(VmsRecord *record, const char *repository, const char *snapshot,
+                           int64_t sequence);
+/* NULL: it was never stored there. */
+const VmsRecordExport *vms_record_export(const VmsRecord *record, const char *repository);
+VmsRecordDisk *vms_record_disk(const VmsRecord *record, const char *target); /* NULL: none */
+
+/* source NULL: all of it unknown. */
+void vms_disk_tracking_copy(VmsDiskTracking *target, const VmsDiskTracking *source);
+void vms_disk_tracking_clear(VmsDiskTracking *tracking);
+
 /* Stable names for --json, tables and tags: "captured", "live", "quiesced" … */
 const char *vms_status_name(VmsStatus status);
 const char *vms_engine_name(VmsEngine engine);
 const char *vms_consistency_name(VmsConsistency consistency);
+const char *vms_tracking_name(VmsTracking tracking); /* NULL: unknown */
+bool vms_tracking_parse(const char *name, VmsTracking *ret_tracking);
 bool vms_status_parse(const char *name, VmsStatus *ret_status);
 bool vms_engine_parse(const char *name, VmsEngine *ret_engine);
 bool vms_consistency_parse(const char *name, VmsConsistency *ret_consistency);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "job/inputs.h"
+#include "job/store-disk.h"
 #include "repo/tree.h"
 
 #include <errno.h>
@@ -13,16 +14,17 @@ typedef struct {
     VmsContext *context;
     const VmsRecord *record;
     VmsManifest *manifest;
+    const VmsStoreTreeOptions *options;
     VmsRepoWriter *writer;
     VmsStoredTree *stored;
     VmsInput *memory; /* nullable */
     uint64_t done;    /* bytes of finished inputs */
 } Storing;
 
-/* One file in a folder of its own, so that an unchanged disk is an unchanged subtree. */
-static bool store_input(Storing *s, VmsInput *input, const char *item, const char *file,
-                        VmsTreeBuilder *parent, GError **error)
+static bool store_memory_input(Storing *s, VmsTreeBuilder *parent, GError **error)
 {
+    const char *item = "memory";
+    VmsInput *input = s->memory;
     uint64_t zero = 0;
     VmsPipelineOptions options = {
         .writer = s->writer,
@@ -38,7 +40,7 @@ static bool store_input(Storing *s, VmsInput *input, const char *item, const cha
         return false;
     g_autoptr(VmsTreeBuilder) folder = vms_tree_builder_new(s->record->created_us);
     VmsId subtree;
-    vms_tree_builder_add_file(folder, file, input->size, content);
+    vms_tree_builder_add_file(folder, "memory.save", input->size, content);
     if (!vms_tree_builder_save(folder, s->writer, &subtree, error))
         return false;
     vms_tree_builder_add_dir(parent, item, &subtree);
@@ -50,19 +52,24 @@ static bool store_input(Storing *s, VmsInput *input, const char *item, const cha
 static bool store_disk(Storing *s, const VmsRecordDisk *disk, VmsTreeBuilder *parent,
                        GError **error)
 {
-    g_autoptr(VmsInput) input =
-        vms_input_disk(disk->base, disk->base_format, s->context->cancellable, error);
-    if (!input)
+    VmsStoreDisk store = {
+        .context = s->context,
+        .record = s->record,
+        .scope = s->options->scope,
+        .manifest = s->manifest,
+        .repo = s->options->repo,
+        .writer = s->options->writer,
+        .progress_before = s->done,
+        .progress_total = s->stored->bytes_total,
+    };
+    uint64_t zero = 0;
+    VmsId subtree;
+    if (!vms_store_disk(&store, disk, &subtree, &zero, error))
         return false;
-    if (disk->capacity != 0 && input->size != disk->capacity)
-        return vms_fail(error, VMS_ERROR_CORRUPT,
-                        "the frozen image %s has %" G_GUINT64_FORMAT
-                        " bytes, at the cut it had %" G_GUINT64_FORMAT,
-                        disk->base, input->size, disk->capacity);
-    VmsManifestDisk *stored = vms_manifest_add_disk(s->manifest, disk->target, disk->bus,
-                                                    disk->base_format, disk->base, input->size);
-    stored->chunk_size = VMS_CHUNK_SIZE;
-    return store_input(s, input, disk->target, "disk.raw", parent, error);
+    vms_tree_builder_add_dir(parent, disk->target, &subtree);
+    s->done += disk->capacity;
+    s->stored->bytes_zero += zero;
+    return true;
 }
 
 static bool check_memory_size(const VmsRecord *record, GError **error)
@@ -112,8 +119,7 @@ static bool open_memory(Storing *s, GError **error)
 
 static bool store_memory(Storing *s, VmsTreeBuilder *parent, GError **error)
 {
-    return !s->memory || store_input(s, s->memory, "memory", "memory.save", parent, error) ||
-           vms_prefix(error, "memory");
+    return !s->memory || store_memory_input(s, parent, error) || vms_prefix(error, "memory");
 }
 
 static bool store_nvram(Storing *s, VmsTreeBuilder *parent, GError **error)
@@ -161,6 +167,14 @@ static bool store_tpm(Storing *s, VmsTreeBuilder *parent, GError **error)
     return true;
 }
 
+/* Why a disk was read in full: the first of them speaks for the snapshot. */
+static void set_full_reason(VmsManifest *manifest)
+{
+    for (guint i = 0; i < manifest->disks->len && !manifest->full_reason; i++)
+        manifest->full_reason =
+            g_strdup(((const VmsManifestDisk *)manifest->disks->pdata[i])->tracking.full_reason);
+}
+
 static bool store_all(Storing *s, VmsTreeBuilder *folder, GError **error)
 {
     const VmsRecord *record = s->record;
@@ -169,6 +183,7 @@ static bool store_all(Storing *s, VmsTreeBuilder *folder, GError **error)
         if (!store_disk(s, disk, folder, error))
             return vms_prefix(error, "disk %s", disk->target);
     }
+    set_full_reason(s->manifest);
     if (!store_memory(s, folder, error) || !store_nvram(s, folder, error) ||
         !store_tpm(s, folder, error) ||
         !vms_tree_builder_add_bytes(folder, s->writer, "domain.xml", record->domain_xml,
@@ -179,12 +194,20 @@ static bool store_all(Storing *s, VmsTreeBuilder *folder, GError **error)
 }
 
 bool vms_store_tree(VmsContext *context, const VmsRecord *record, VmsManifest *manifest,
-                    VmsRepoWriter *writer, VmsStoredTree *ret_stored, GError **error)
+                    const VmsStoreTreeOptions *options, VmsStoredTree *ret_stored, GError **error)
 {
+    VmsRepoWriter *writer = options->writer;
     *ret_stored = (VmsStoredTree){0};
     for (guint i = 0; i < record->disks->len; i++)
         ret_stored->bytes_total += ((const VmsRecordDisk *)record->disks->pdata[i])->capacity;
-    Storing s = {context, record, manifest, writer, ret_stored, NULL, 0};
+    Storing s = {
+        .context = context,
+        .record = record,
+        .manifest = manifest,
+        .options = options,
+        .writer = writer,
+        .stored = ret_stored,
+    };
     g_autoptr(VmsTreeBuilder) folder = vms_tree_builder_new(record->created_us);
     g_autoptr(VmsTreeBuilder) root = vms_tree_builder_new(record->created_us);
     VmsId subtree;

@@ -5,6 +5,7 @@
 #include "job/context.h"
 #include "job/manifest.h"
 #include "job/record.h"
+#include "job/tracking.h"
 #include "repo/writer.h"
 
 typedef struct {
@@ -13,7 +14,14 @@ typedef struct {
     uint64_t bytes_zero;  /* of these never read or found zero */
 } VmsStoredTree;
 
+typedef struct {
+    VmsRepo *repo; /* its index is in sync */
+    VmsRepoWriter *writer;
+    const VmsTrackingScope *scope;
+} VmsStoreTreeOptions;
+
 /* Reads the frozen images and the memory file and stores them with manifest and domain.xml. Fills
- * manifest->disks and what is said there of memory, notes too. The writer is not flushed. */
+ * manifest->disks and full_reason and what is said there of memory, notes too. The writer is not
+ * flushed. */
 bool vms_store_tree(VmsContext *context, const VmsRecord *record, VmsManifest *manifest,
-                    VmsRepoWriter *writer, VmsStoredTree *ret_stored, GError **error);
+                    const VmsStoreTreeOptions *options, VmsStoredTree *ret_stored, GError **error);

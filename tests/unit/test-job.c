@@ -38,6 +38,9 @@ static VmsRecord *sample(const char *id, const char *domain, int64_t time_us)
     disk->base_format = g_strdup("raw");
     disk->overlay = g_strdup("/images/b.vmsnap-1.qcow2");
     disk->merged = true;
+    disk->chain = g_strdup("f:1:2:3:4.5 6.7 /images/b.raw\n");
+    disk->bitmap = g_strdup("vmsnap-1");
+    disk->tracking = (VmsDiskTracking){VMS_TRACKING_OVERLAY, g_strnfill(64, 'e'), 77, NULL};
     vms_record_add_note(record, "disk-cdrom-skipped", "disk %s: is a cdrom", "sda");
     return record;
 }
@@ -51,6 +54,10 @@ static void test_catalog_keeps(void)
     g_assert_true(vms_catalog_save(catalog, saved, &error));
     saved->status = VMS_STATUS_EXPORTED;
     saved->repository_snapshot = g_strnfill(64, 'c');
+    int64_t sequence = 0;
+    g_assert_true(vms_catalog_next_export(catalog, &sequence, &error));
+    vms_record_set_export(saved, "repository-1", "old", sequence);
+    vms_record_set_export(saved, "repository-1", saved->repository_snapshot, sequence + 1);
     g_assert_true(vms_catalog_save(catalog, saved, &error));
     g_autoptr(VmsRecord) read = vms_catalog_find(catalog, "aaaa", &error);
     g_assert_no_error(error);
@@ -69,6 +76,20 @@ static void test_catalog_keeps(void)
     g_assert_false(a->merged);
     g_assert_true(b->merged);
     g_assert_cmpstr(b->bus, ==, "virtio");
+    g_assert_cmpint(a->tracking.method, ==, VMS_TRACKING_UNKNOWN);
+    g_assert_null(a->chain);
+    g_assert_cmpint(b->tracking.method, ==, VMS_TRACKING_OVERLAY);
+    g_assert_cmpuint(b->tracking.bytes_changed, ==, 77);
+    g_assert_cmpuint(strlen(b->tracking.parent), ==, 64);
+    g_assert_cmpstr(b->chain, ==, "f:1:2:3:4.5 6.7 /images/b.raw\n");
+    g_assert_cmpstr(b->bitmap, ==, "vmsnap-1");
+    g_assert_cmpuint(read->exports->len, ==, 1);
+    const VmsRecordExport *export = vms_record_export(read, "repository-1");
+    g_assert_cmpstr(export->snapshot, ==, read->repository_snapshot);
+    g_assert_null(vms_record_export(read, "repository-2"));
+    int64_t next = 0;
+    g_assert_true(vms_catalog_next_export(catalog, &next, &error));
+    g_assert_cmpint(next, >, export->sequence);
     g_assert_cmpuint(read->notes->len, ==, 1);
     g_assert_cmpstr(((VmsNote *)read->notes->pdata[0])->text, ==, "disk sda: is a cdrom");
     g_autoptr(VmsRecord) by_repository = vms_catalog_find(catalog, "cccc", &error);

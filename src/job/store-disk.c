@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "job/store-disk.h"
+
+#include "base/error.h"
+#include "block/changes.h"
+#include "job/inputs.h"
+#include "job/parent.h"
+
+typedef struct {
+    const VmsStoreDisk *store;
+    const VmsRecordDisk *disk;
+    VmsInput *input;
+    VmsManifestDisk *stored; /* of the manifest */
+    uint64_t zero;
+} Disk;
+
+typedef struct {
+    VmsChunkRuns *runs;
+    uint64_t bytes;
+} Changed;
+
+static bool on_change(void *user, uint64_t offset, uint64_t length, GError **error)
+{
+    Changed *changed = user;
+    vms_chunk_runs_add(changed->runs, offset, length);
+    changed->bytes += length;
+    return true;
+}
+
+/* Asks the image itself. */
+static bool find_changes(const Disk *d, const VmsTrack *track, Changed *changed, GError **error)
+{
+    GCancellable *cancellable = d->store->context->cancellable;
+    const VmsRecordDisk *disk = d->disk;
+    if (track->method == VMS_TRACKING_BITMAP)
+        return vms_changes_bitmap(disk->base, track->bitmap, on_change, changed, cancellable,
+                                  error);
+    return vms_changes_overlays(disk->base, disk->base_format, track->layers, on_change, changed,
+                                cancellable, error);
+}
+
+static VmsContent *read_input(Disk *d, uint64_t done, GError **error)
+{
+    const VmsStoreDisk *store = d->store;
+    VmsPipelineOptions options = {
+        .writer = store->writer,
+        .progress = store->context->progress,
+        .item = d->disk->target,
+        .chunk_size = VMS_CHUNK_SIZE,
+        .progress_before = store->progress_before + done,
+        .progress_total = store->progress_total,
+        .cancellable = store->context->cancellable,
+    };
+    return vms_pipeline_run(d->input, &options, &d->zero, error);
+}
+
+static bool save_folder(const Disk *d, const VmsContent *content, VmsId *ret_subtree,
+                        GError **error)
+{
+    g_autoptr(VmsTreeBuilder) folder = vms_tree_builder_new(d->store->record->created_us);
+    vms_tree_builder_add_file(folder, "disk.raw", d->disk->capacity, content);
+    return vms_tree_builder_save(folder, d->store->writer, ret_subtree, error);
+}
+
+/* Puts the ids of the changed chunks into the parent's list; *ret_differ: any is another one. */
+static bool patch(VmsContent *content, const VmsContent *fresh, const VmsChunkRuns *runs,
+                  bool *ret_differ, GError **error)
+{
+    VmsId before, now;
+    for (guint i = 0; i < runs->runs->len; i++) {
+        const VmsChunkRun *run = &g_array_index(runs->runs, VmsChunkRun, i);
+        for (uint64_t at = 0; at < run->count; at++) {
+            if (!vms_content_get(fresh, run->before + at, &now, error) ||
+                !vms_content_get(content, run->first + at, &before, error))
+                return false;
+            if (vms_id_equal(&before, &now))
+                continue;
+            *ret_differ = true;
+            if (!vms_content_set(content, run->first + at, &now, error))
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool store_changed(Disk *d, const VmsParentDisk *parent, const Changed *changed,
+                          VmsId *ret_subtree, GError **error)
+{
+    bool differ = false;
+    uint64_t chunks = vms_chunk_runs_chunks(changed->runs);
+    vms_input_disk_select(d->input, changed->runs);
+    if (chunks > 0) {
+        g_autoptr(VmsContent) fresh = read_input(d, d->disk->capacity - d->input->size, error);
+        if (!fresh || !patch(parent->content, fresh, changed->runs, &differ, error))
+            return false;
+    }
+    /* The same bytes are the same folder, with its old time: restic and we store no second one. */
+    *ret_subtree = parent->subtree;
+    return !differ || save_folder(d, parent->content, ret_subtree, error);
+}
+
+static void read_all_because(Disk *d, const char *reason, const char *text)
+{
+    d->stored->tracking.method = VMS_TRACKING_NONE;
+    d->stored->tracking.full_reason = g_strdup(reason);
+    if (text) {
+        g_autofree char *note = g_strdup_printf(
+            "disk %s: the snapshot before in the repository cannot be built upon, so all of the "
+            "disk was read: %s",
+            d->disk->target, text);
+        vms_notes_add(d->store->manifest->notes, reason, note);
+    }
+}
+
+/* *ret_done false: all of the disk must be read, and the manifest says why. */
+static bool try_changed(Disk *d, VmsId *ret_subtree, bool *ret_done, GError **error)
+{
+    const VmsStoreDisk *store = d->store;
+    g_auto(VmsParentDisk) parent = {0};
+    g_autofree char *text = NULL;
+    const char *reason = NULL;
+    VmsTrack track;
+    *ret_done = false;
+    if (!vms_tracking_find(store->scope, store->record, d->disk, store->context->cancellable,
+                           &track, error))
+        return false;
+    if (track.method == VMS_TRACKING_NONE) {
+        read_all_because(d, track.reason, NULL);
+        return true;
+    }
+    if (!vms_parent_disk_load(store->repo, track.snapshot, track.parent, d->disk, VMS_CHUNK_SIZE,
+                              store->context->cancellable, &parent, &reason, &text, error))
+        return false;
+    if (reason) {
+        read_all_because(d, reason, text);
+        return true;
+    }
+    g_autoptr(VmsChunkRuns) runs = vms_chunk_runs_new(d->disk->capacity, VMS_CHUNK_SIZE);
+    Changed changed = {.runs = runs};
+    if (!find_changes(d, &track, &changed, error) ||
+        !store_changed(d, &parent, &changed, ret_subtree, error))
+        return false;
+    char hex[VMS_ID_HEX_LEN + 1];
+    vms_id_hex(&track.snapshot->id, hex);
+    d->stored->tracking = (VmsDiskTracking){track.method, g_strdup(hex), changed.bytes, NULL};
+    *ret_done = true;
+    return true;
+}
+
+static bool run(Disk *d, VmsId *ret_subtree, GError **error)
+{
+    const VmsRecordDisk *disk = d->disk;
+    bool done;
+    if (d->input->size != disk->capacity)
+        return vms_fail(error, VMS_ERROR_CORRUPT,
+                        "the frozen image %s has %" G_GUINT64_FORMAT
+                        " bytes, at the cut it had %" G_GUINT64_FORMAT,
+                        disk->base, d->input->size, disk->capacity);
+    d->stored = vms_manifest_add_disk(d->store->manifest, disk->target, disk->bus,
+                                      disk->base_format, disk->base, d->input->size);
+    d->stored->chunk_size = VMS_CHUNK_SIZE;
+    if (!try_changed(d, ret_subtree, &done, error))
+        return false;
+    if (done)
+        return true;
+    g_autoptr(VmsContent) content = read_input(d, 0, error);
+    return content && save_folder(d, content, ret_subtree, error);
+}
+
+bool vms_store_disk(const VmsStoreDisk *store, const VmsRecordDisk *disk, VmsId *ret_subtree,
+                    uint64_t *ret_zero, GError **error)
+{
+    g_autoptr(VmsInput) input =
+        vms_input_disk(disk->base, disk->base_format, store->context->cancellable, error);
+    Disk d = {.store = store, .disk = disk, .input = input};
+    bool ok = input && run(&d, ret_subtree, error);
+    *ret_zero = d.zero;
+    return ok;
+}

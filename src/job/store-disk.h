@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One disk of a snapshot into a repository: whole, or what has changed since the snapshot it builds
+ * upon. Private to job/. */
+#pragma once
+
+#include "job/context.h"
+#include "job/manifest.h"
+#include "job/tracking.h"
+#include "repo/tree.h"
+
+typedef struct {
+    VmsContext *context;
+    const VmsRecord *record;
+    const VmsTrackingScope *scope;
+    VmsManifest *manifest; /* its notes and disks are added to */
+    VmsRepo *repo;
+    VmsRepoWriter *writer;
+    uint64_t progress_before, progress_total; /* bytes */
+} VmsStoreDisk;
+
+/* *ret_subtree is the disk's folder; that of the parent where nothing has changed. *ret_zero: bytes
+ * never read or found to be zeroes. Says in the manifest how it was tracked. */
+bool vms_store_disk(const VmsStoreDisk *store, const VmsRecordDisk *disk, VmsId *ret_subtree,
+                    uint64_t *ret_zero, GError **error);

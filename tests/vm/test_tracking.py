@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What an export reads and stores when something is known of what has changed; and that it reads
+everything where that knowledge is worth nothing. Each export's disks are compared with the frozen
+images bit by bit: a missed change would be a corrupt backup that nobody notices."""
+import shutil
+
+import libvirt
+import pytest
+
+import domains
+from tracked import MIB, Tracked, methods, reasons
+
+
+@pytest.fixture
+def make(vmsnap, images):
+    made = []
+
+    def make(name="tracked", formats=None, **options):
+        made.append(Tracked(vmsnap, images, name, formats or {"vda": "raw", "vdb": "raw"},
+                            **options))
+        return made[-1]
+    yield make
+    for domain in made:
+        domain.gone()
+        for name in domains.folder_files(domain.folder):
+            (domain.folder / name).unlink()
+
+
+def overwrite(domain, target="vda"):
+    """Data, zeroes, a discard; across borders of chunks, and at both ends of the disk."""
+    for command in ("write -P 17 1020k 8k", "write -z 3M 1M", "discard 5M 2M", "write -P 18 0 512",
+                    f"write -P 19 {domain.size - 512} 512", "write -P 20 9M 64k"):
+        domain.io(target, command)
+
+
+def test_overlays_tell_what_changed(make):
+    domain = make()
+    assert reasons(domain.snapshot()) == {"vda": "first-snapshot", "vdb": "first-snapshot"}
+    first = domain.stored
+    overwrite(domain)
+    found = domain.snapshot()
+    assert methods(found) == {"vda": "overlay", "vdb": "overlay"}
+    assert found["vda"]["parent"] == found["vdb"]["parent"] == first
+    assert 3 * MIB < found["vda"]["bytes_changed"] < 4 * MIB and not found["vdb"]["bytes_changed"]
+    assert domain.last["stats"]["full_reason"] is None
+    assert domain.last["stats"]["bytes_read"] < 12 * MIB
+    # a disk that did not change is stored as the folder it was
+    before, after = domain.subtrees(first), domain.subtrees(domain.stored)
+    assert before["vdb"] == after["vdb"] and before["vda"] != after["vda"]
+    shown = domain.vmsnap.json("show", domain.stored, "--from", domain.to)["snapshot"]
+    assert {disk["target"]: disk["tracking"] for disk in shown["disks"]} == found
+    # what the overlay of a snapshot that was merged held lies in the one below
+    second = domain.stored
+    domain.io("vdb", "write -P 30 2M 100k")
+    domain.snapshot(keep=False)
+    domain.io("vda", "discard 9M 64k")
+    found = domain.snapshot()
+    assert methods(found) == {"vda": "overlay", "vdb": "overlay"}
+    assert found["vda"]["parent"] == second
+    domain.commit_all()
+    assert domain.restic.run("check", "--read-data")
+
+
+def test_same_bytes_are_the_same_folder(make):
+    domain = make(start=False)
+    domain.snapshot()
+    first = domain.subtrees(domain.stored)
+    domain.io("vda", "write -P 1 20M 1M")
+    domain.snapshot()
+    second = domain.subtrees(domain.stored)
+    domain.io("vda", "write -P 1 20M 1M")
+    found = domain.snapshot()
+    assert found["vda"]["bytes_changed"] >= MIB
+    assert first["vda"] != second["vda"] == domain.subtrees(domain.stored)["vda"]
+
+
+def test_snapshots_that_were_not_stored_are_stepped_over(make):
+    domain = make()
+    domain.snapshot()
+    first = domain.stored
+    domain.io("vda", "write -P 1 2M 64k")
+    domain.create()
+    domain.io("vda", "write -P 2 4M 64k")
+    found = domain.snapshot()
+    assert found["vda"]["method"] == "overlay" and found["vda"]["parent"] == first
+
+
+def forget(domain):
+    domain.restic.run("forget", domain.stored)
+
+
+def damage(domain):
+    """Packs are gone and the index says so: as after a repair."""
+    for pack in (domain.vmsnap.places[domain.to]["folder"] / "data").rglob("*"):
+        if pack.is_file() and pack.stat().st_size > MIB:
+            pack.unlink()
+    domain.restic.run("rebuild-index")
+
+
+def merge_by_hand(domain):
+    live = domain.domain
+    for target in domain.paths:
+        live.blockCommit(target, None, None, 0, libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE)
+
+        def pivoted():
+            try:
+                live.blockJobAbort(target, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
+                return True
+            except libvirt.libvirtError:
+                return False
+        domains.wait_for(pivoted)
+
+
+def merge_offline(domain):
+    """qemu-img commit empties the overlay and leaves it in its place."""
+    for target in domain.paths:
+        domains.qemu_img("commit", "-f", "qcow2", domains.sources(domain.domain)[target])
+
+
+def replace(domain):
+    domain.commit_all()
+    domain.domain.destroy()
+    path = domain.paths["vda"]
+    copy = path.with_suffix(".copy")
+    shutil.copyfile(path, copy)
+    copy.rename(path)
+    path.chmod(0o600)
+    domain.domain.create()
+
+
+def resize(domain):
+    for target in domain.paths:
+        domain.domain.blockResize(target, domain.size + MIB, 1)
+
+
+BROKEN = {
+    "parent forgotten": (forget, "parent-missing"),
+    "parent damaged": (damage, "parent-damaged"),
+    "merged by hand": (merge_by_hand, "tracking-broken"),
+    "merged offline": (merge_offline, "tracking-broken"),
+    "replaced": (replace, "disk-replaced"),
+    "resized": (resize, "size-changed"),
+    "overlays merged": (lambda domain: domain.commit_all(), "no-tracking"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken(make, name):
+    """All is read and it says why; the disks are right all the same."""
+    breakage, reason = BROKEN[name]
+    domain = make(formats={"vda": "raw"}, start=name != "merged offline")
+    domain.snapshot()
+    overwrite(domain)
+    breakage(domain)
+    domain.io("vda", "write -P 77 6M 100k")
+    found = domain.snapshot()
+    assert reasons(found)["vda"] == reason
+    assert found["vda"]["method"] == "none" and found["vda"]["parent"] is None
+    assert domain.last["stats"]["full_reason"] == reason
+
+
+def test_another_repository(make):
+    domain = make()
+    domain.snapshot()
+    other = domain.vmsnap.fresh("dir")
+    assert reasons(domain.snapshot(to=other))["vda"] == "parent-other-repository"
+    # and the first one's own is built upon again, over two overlays
+    domain.io("vda", "write -P 5 3M 4k")
+    found = domain.snapshot()
+    assert found["vda"]["method"] == "overlay"
+
+
+def test_disks_added_and_removed(make):
+    domain = make(formats={"vda": "raw"}, start=False)
+    domain.snapshot()
+    domain.paths["vdb"], domain.formats["vdb"] = domain.folder / "added.raw", "raw"
+    domains.make_image(domain.paths["vdb"], "raw", domain.size, 2)
+    domain.domain.attachDeviceFlags(domain.disk("vdb"), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    found = domain.snapshot()
+    assert methods(found)["vda"] == "overlay" and reasons(found)["vdb"] == "disk-new"
+    xml = domains.disk("vda", domains.sources(domain.domain)["vda"])
+    domain.domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    found = domain.snapshot()
+    assert set(found) == {"vdb"} and found["vdb"]["method"] == "overlay"
+
+
+def test_a_failed_export_is_no_parent(make):
+    domain = make()
+    domain.create()
+    in_the_way = domain.vmsnap.places[domain.to]["folder"] / "snapshots"
+    in_the_way.write_text("no folder")
+    domain.vmsnap.run("export", domain.name, "--to", domain.to, "--keep-overlays", status=1)
+    in_the_way.unlink()
+    domain.io("vda", "write -P 9 1M 64k")
+    assert reasons(domain.snapshot())["vda"] == "parent-not-exported"
