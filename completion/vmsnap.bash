@@ -70,12 +70,14 @@ _vmsnap_value() { # OPTION: false where it has none that we know
 	--quiesce) _vmsnap_words auto require off ;;
 	--progress) _vmsnap_words auto bar plain json none ;;
 	--format) _vmsnap_words raw qcow2 ;;
+	--compression) _vmsnap_words auto off max ;;
+	--chunk-size) _vmsnap_words 128K 256K 512K 1M 2M 4M ;;
 	--to | --from) _vmsnap_repository ;;
 	--snapshot) _vmsnap_words "$(_vmsnap_snapshots)" ;;
 	--config) _vmsnap_files ;;
 	--disks-to) _vmsnap_files -d ;;
 	--connect | -c) _vmsnap_words qemu:///system qemu:///session ;;
-	--as | --disk | --freeze-deadline) ;;
+	--as | --disk | --freeze-deadline | --limit-upload | --limit-read | --threads) ;;
 	*) return 1 ;;
 	esac
 }

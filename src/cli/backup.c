@@ -47,12 +47,14 @@ static bool not_exported(const VmsRecord *record, GError *cause, GError **error)
     return false;
 }
 
-static VmsExportResult *store(VmsContext *context, const VmsRecord *record, GError **error)
+static VmsExportResult *store(VmsContext *context, const VmsRecord *record,
+                              const VmsTransfer *transfer, GError **error)
 {
     VmsExportOptions export_options = {
         .snapshot = record->id,
         .repository = words.to,
         .keep_overlays = words.keep_overlays,
+        .transfer = *transfer,
     };
     GError *cause = NULL;
     VmsExportResult *result = vms_export(context, record->uuid, &export_options, &cause);
@@ -69,7 +71,9 @@ static bool run(VmsInvocation *invocation, GError **error)
 {
     VmsContext *context = invocation->context;
     VmsCreateOptions create_options;
-    if (!vms_create_read(&words.create, &create_options, error))
+    VmsTransfer transfer;
+    if (!vms_create_read(&words.create, &create_options, error) ||
+        !vms_transfer_read(context->config, &transfer, error))
         return false;
     g_autoptr(VmsLocation) location = vms_location_open(context, words.to, error);
     if (!location)
@@ -81,7 +85,7 @@ static bool run(VmsInvocation *invocation, GError **error)
         return false;
     vms_progress_message(context->progress, "%s: snapshot %s captured; the guest runs on",
                          record->domain, record->id);
-    g_autoptr(VmsExportResult) result = store(context, record, error);
+    g_autoptr(VmsExportResult) result = store(context, record, &transfer, error);
     if (!result)
         return false;
     g_autoptr(GString) out = g_string_new(NULL);
@@ -100,6 +104,7 @@ const VmsCommand vms_backup_command = {
     .description =
         "Exit status 6 means: captured, but not exported; export it when the cause is gone.",
     .options = options,
+    .more_options = vms_transfer_options,
     .min_arguments = 1,
     .max_arguments = 1,
     .run = run,

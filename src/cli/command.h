@@ -17,10 +17,11 @@ typedef struct {
 
 struct VmsCommand {
     const char *name;
-    const char *arguments;       /* of the usage line: "DOMAIN" */
-    const char *summary;         /* one line */
-    const char *description;     /* a few sentences for --help */
-    const GOptionEntry *options; /* nullable */
+    const char *arguments;            /* of the usage line: "DOMAIN" */
+    const char *summary;              /* one line */
+    const char *description;          /* a few sentences for --help */
+    const GOptionEntry *options;      /* nullable */
+    const GOptionEntry *more_options; /* nullable */
     unsigned min_arguments, max_arguments;
     /* Prints its result on stdout. */
     bool (*run)(VmsInvocation *invocation, GError **error);

@@ -25,6 +25,8 @@ static bool run(VmsInvocation *invocation, GError **error)
         .repository = words.to,
         .keep_overlays = words.keep_overlays,
     };
+    if (!vms_transfer_read(invocation->context->config, &export_options.transfer, error))
+        return false;
     g_autoptr(VmsExportResult) result =
         vms_export(invocation->context, invocation->arguments[0], &export_options, error);
     if (!result)
@@ -47,6 +49,7 @@ const VmsCommand vms_export_command = {
         "snapshot stays on this host and can be exported again.\n"
         "DOMAIN may be left out where only one has a captured snapshot.",
     .options = options,
+    .more_options = vms_transfer_options,
     .min_arguments = 0,
     .max_arguments = 1,
     .run = run,

@@ -36,6 +36,8 @@ static GOptionContext *new_context(const VmsCommand *command)
     g_option_context_set_strict_posix(context, !command);
     if (command && command->options)
         g_option_context_add_main_entries(context, command->options, NULL);
+    if (command && command->more_options)
+        g_option_context_add_main_entries(context, command->more_options, NULL);
     g_option_context_add_main_entries(context, common_entries, NULL);
     if (!command)
         g_option_context_add_main_entries(context, version_entries, NULL);

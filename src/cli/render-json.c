@@ -218,6 +218,7 @@ char *vms_render_export_document(const char *schema, const VmsExportResult *resu
     member_int64(out, "commit_us", result->commit_us);
     vms_json_writer_key(out, "busy_us");
     vms_json_writer_begin_object(out);
+    vms_json_writer_member_uint64(out, "read", result->read_us);
     vms_json_writer_member_uint64(out, "hash", stats->hash_us);
     vms_json_writer_member_uint64(out, "pack", stats->pack_us);
     vms_json_writer_member_uint64(out, "upload", stats->upload_us);

@@ -136,6 +136,28 @@ static void append_amounts(GString *out, const VmsExportResult *result)
     append_tracking(out, result->record);
 }
 
+/* What was the limit: the one whose time is near the run's, per thread that does it. */
+static void append_busy(GString *out, const VmsExportResult *result)
+{
+    const VmsRepoWriterStats *stats = &result->stats;
+    const struct {
+        const char *name;
+        uint64_t us;
+    } stages[] = {
+        {"reading", result->read_us},
+        {"hashing", stats->hash_us},
+        {"packing", stats->pack_us},
+        {"uploading", stats->upload_us},
+        {"waiting for uploads", stats->wait_us},
+    };
+    g_string_append(out, "  busy, summed over threads:");
+    for (size_t i = 0; i < G_N_ELEMENTS(stages); i++) {
+        g_autofree char *time = vms_table_duration((int64_t)stages[i].us);
+        g_string_append_printf(out, "%s %s %s", i ? "," : "", stages[i].name, time);
+    }
+    g_string_append_c(out, '\n');
+}
+
 void vms_render_export_text(GString *out, const VmsExportResult *result)
 {
     const VmsRecord *record = result->record;
@@ -145,6 +167,7 @@ void vms_render_export_text(GString *out, const VmsExportResult *result)
                            record->id, record->repository ? record->repository : "?", hex,
                            duration);
     append_amounts(out, result);
+    append_busy(out, result);
     if (record->status == VMS_STATUS_DONE) {
         g_autofree char *merge = vms_table_duration(result->commit_us);
         g_string_append_printf(out, "  overlays merged back (%s): the guest is on its own disks\n",

@@ -16,7 +16,7 @@
 #define MAX_FREEZE_S 600
 #define REPOSITORY "repository "
 
-typedef enum { KIND_TEXT, KIND_URL, KIND_PATH, KIND_STYLE, KIND_FREEZE } Kind;
+typedef enum { KIND_TEXT, KIND_URL, KIND_PATH, KIND_STYLE, KIND_FREEZE, KIND_TRANSFER } Kind;
 
 typedef struct {
     const char *name;
@@ -33,6 +33,15 @@ static const Key paths_keys[] = {
 
 static const Key create_keys[] = {
     {"freeze-deadline", KIND_FREEZE, offsetof(VmsConfig, freeze_deadline_s)},
+    {NULL, KIND_TEXT, 0},
+};
+
+static const Key export_keys[] = {
+    {"limit-upload", KIND_TRANSFER, offsetof(VmsConfig, transfer)},
+    {"limit-read", KIND_TRANSFER, offsetof(VmsConfig, transfer)},
+    {"compression", KIND_TRANSFER, offsetof(VmsConfig, transfer)},
+    {"threads", KIND_TRANSFER, offsetof(VmsConfig, transfer)},
+    {"chunk-size", KIND_TRANSFER, offsetof(VmsConfig, transfer)},
     {NULL, KIND_TEXT, 0},
 };
 
@@ -75,6 +84,8 @@ static const Key *keys_of(const char *section)
         return paths_keys;
     if (g_str_equal(section, "create"))
         return create_keys;
+    if (g_str_equal(section, "export"))
+        return export_keys;
     return g_str_has_prefix(section, REPOSITORY) ? repository_keys : NULL;
 }
 
@@ -124,9 +135,10 @@ static bool scan_section(Scan *scan, unsigned line, const char *text, GError **e
     g_autofree char *name = g_strndup(text + 1, (gsize)(end - text - 1));
     const Key *keys = keys_of(name);
     if (!keys)
-        return vms_fail(error, VMS_ERROR_USAGE,
-                        "%s:%u: unknown section [%s]; known: [paths], [create], [repository NAME]",
-                        scan->file, line, name);
+        return vms_fail(
+            error, VMS_ERROR_USAGE,
+            "%s:%u: unknown section [%s]; known: [paths], [create], [export], [repository NAME]",
+            scan->file, line, name);
     if (keys == repository_keys && !valid_name(name + strlen(REPOSITORY)))
         return vms_fail(
             error, VMS_ERROR_USAGE,
@@ -230,6 +242,11 @@ static bool read_section(const Scan *scan, const Section *section, GKeyFile *fil
         if (!check_value(key, value, &number, error))
             return vms_prefix(error, "%s:%u: %s", scan->file, line, key->name);
         char *member = (char *)target + key->offset;
+        if (key->kind == KIND_TRANSFER) {
+            if (!vms_transfer_set((VmsTransfer *)(void *)member, key->name, value, error))
+                return vms_prefix(error, "%s:%u: %s", scan->file, line, key->name);
+            continue;
+        }
         if (key->kind == KIND_FREEZE) {
             *(int *)(void *)member = number;
             continue;
@@ -309,6 +326,7 @@ static VmsConfig *defaults(void)
     config->cache_dir = g_strdup("/var/cache/vmsnap");
     config->run_dir = g_strdup("/run/vmsnap");
     config->freeze_deadline_s = 10;
+    vms_transfer_init(&config->transfer);
     config->repositories = g_ptr_array_new_with_free_func(repository_free);
     return config;
 }

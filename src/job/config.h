@@ -12,6 +12,10 @@
  *     # seconds
  *     freeze-deadline = 10
  *
+ *     [export]
+ *     limit-upload = 20M
+ *     limit-read, compression = auto|off|max, threads, chunk-size
+ *
  *     [repository s3]
  *     url = s3://bucket/prefix
  *     endpoint = https://s3.example.org
@@ -20,8 +24,7 @@
  */
 #pragma once
 
-#include <glib.h>
-#include <stdbool.h>
+#include "job/transfer.h"
 
 typedef struct {
     char *name; /* NULL for one given as URL or path on the command line */
@@ -34,6 +37,7 @@ typedef struct {
     char *file; /* nullable: none was read */
     char *state_dir, *cache_dir, *run_dir;
     int freeze_deadline_s;
+    VmsTransfer transfer;
     GPtrArray *repositories; /* of VmsConfigRepository* in file order */
 } VmsConfig;
 

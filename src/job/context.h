@@ -9,6 +9,7 @@
 typedef struct {
     const VmsConfig *config;   /* borrowed */
     const char *uri;           /* libvirt connection; NULL: libvirt's default */
+    uint64_t limit_upload;     /* bytes per second that stores take; 0: no limit */
     VmsProgress *progress;     /* nullable */
     GCancellable *cancellable; /* cancelled by SIGINT, SIGTERM */
     VmsConn *conn;             /* opened on first use, by vms_context_conn */

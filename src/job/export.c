@@ -156,13 +156,15 @@ static bool store_tree(Export *e, VmsRepoSnapshot *snapshot, VmsManifest *manife
 {
     VmsRepo *repo = e->location->repo;
     VmsStoredTree stored;
+    const VmsTransfer *transfer = &e->options->transfer;
+    VmsRepoWriterOptions how = {.compression = transfer->compression};
     g_autoptr(GPtrArray) records = vms_catalog_list(e->catalog, e->record->uuid, true, error);
     g_autoptr(VmsRepoWriter) writer =
-        records ? vms_repo_writer_new(repo, NULL, e->context->cancellable, error) : NULL;
+        records ? vms_repo_writer_new(repo, &how, e->context->cancellable, error) : NULL;
     if (!writer)
         return false;
     VmsTrackingScope scope = {records, vms_repo_id(repo), all};
-    VmsStoreTreeOptions options = {repo, writer, &scope};
+    VmsStoreTreeOptions options = {repo, writer, &scope, transfer};
     bool ok = vms_store_tree(e->context, e->record, manifest, &options, &stored, error) &&
               vms_repo_writer_flush(writer, error);
     vms_repo_writer_stats(writer, &e->result->stats);
@@ -170,6 +172,7 @@ static bool store_tree(Export *e, VmsRepoSnapshot *snapshot, VmsManifest *manife
         return false;
     e->result->bytes_total = stored.bytes_total;
     e->result->bytes_zero = stored.bytes_zero;
+    e->result->read_us = stored.read_us;
     snapshot->tree = stored.tree;
     return true;
 }
@@ -262,6 +265,7 @@ static bool run(Export *e, GError **error)
         e->record->status == VMS_STATUS_EXPORTED ? VMS_STATUS_EXPORTED : VMS_STATUS_CAPTURED;
     if (!find_domain(e, error) || !vms_overlays_frozen(e->domain, e->record, error))
         return false;
+    e->context->limit_upload = e->options->transfer.limit_upload;
     e->location = vms_location_open(e->context, e->options->repository, error);
     if (!e->location || !set_status(e, VMS_STATUS_EXPORTING, error))
         return false;

@@ -4,12 +4,13 @@
 
 #include "job/context.h"
 #include "job/record.h"
-#include "repo/writer.h"
+#include "job/transfer.h"
 
 typedef struct {
     const char *snapshot;   /* id prefix; NULL: the newest captured one of the domain */
     const char *repository; /* configured name, URL or path */
     bool keep_overlays;
+    VmsTransfer transfer;
 } VmsExportOptions;
 
 typedef struct {
@@ -17,6 +18,7 @@ typedef struct {
     VmsRepoWriterStats stats;
     uint64_t bytes_total; /* of disks and memory, as the guest sees them */
     uint64_t bytes_zero;  /* of these never read: holes and zeroes */
+    uint64_t read_us;     /* spent on reading; the other stages are in stats */
     int64_t duration_us;
     int64_t commit_us; /* merging the overlays; 0 with keep_overlays */
     char *full_reason; /* nullable: why a disk was read in full, the first of them */

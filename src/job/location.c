@@ -8,6 +8,7 @@
 #include "job/location-url.h"
 #include "job/secret-file.h"
 #include "store/dir.h"
+#include "store/rate.h"
 #include "store/retry.h"
 #include "store/s3.h"
 
@@ -185,6 +186,8 @@ static VmsLocation *open_target(VmsContext *context, const Target *target, bool 
     VmsRetryOptions retry = {.progress = context->progress};
     VmsLocation *location = g_new0(VmsLocation, 1);
     location->store = vms_retry_new(inner, &retry);
+    if (context->limit_upload > 0)
+        location->store = vms_rate_store_new(location->store, context->limit_upload);
     /* One that finds the way back, endpoint included: the catalog keeps it. */
     g_free(location->store->location);
     location->store->location = vms_location_url_text(target->url, !target->configured);

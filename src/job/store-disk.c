@@ -46,7 +46,10 @@ static VmsContent *read_input(Disk *d, uint64_t done, GError **error)
         .writer = store->writer,
         .progress = store->context->progress,
         .item = d->disk->target,
-        .chunk_size = VMS_CHUNK_SIZE,
+        .chunk_size = store->transfer->chunk_size,
+        .workers = store->transfer->threads,
+        .read_rate = store->read_rate,
+        .read_us = store->read_us,
         .progress_before = store->progress_before + done,
         .progress_total = store->progress_total,
         .cancellable = store->context->cancellable,
@@ -128,14 +131,16 @@ static bool try_changed(Disk *d, VmsId *ret_subtree, bool *ret_done, GError **er
         read_all_because(d, track.reason, NULL);
         return true;
     }
-    if (!vms_parent_disk_load(store->repo, track.snapshot, track.parent, d->disk, VMS_CHUNK_SIZE,
-                              store->context->cancellable, &parent, &reason, &text, error))
+    if (!vms_parent_disk_load(store->repo, track.snapshot, track.parent, d->disk,
+                              store->transfer->chunk_size, store->context->cancellable, &parent,
+                              &reason, &text, error))
         return false;
     if (reason) {
         read_all_because(d, reason, text);
         return true;
     }
-    g_autoptr(VmsChunkRuns) runs = vms_chunk_runs_new(d->disk->capacity, VMS_CHUNK_SIZE);
+    g_autoptr(VmsChunkRuns) runs =
+        vms_chunk_runs_new(d->disk->capacity, store->transfer->chunk_size);
     Changed changed = {.runs = runs};
     if (!find_changes(d, &track, &changed, error) ||
         !store_changed(d, &parent, &changed, ret_subtree, error))
@@ -158,7 +163,7 @@ static bool run(Disk *d, VmsId *ret_subtree, GError **error)
                         disk->base, d->input->size, disk->capacity);
     d->stored = vms_manifest_add_disk(d->store->manifest, disk->target, disk->bus,
                                       disk->base_format, disk->base, d->input->size);
-    d->stored->chunk_size = VMS_CHUNK_SIZE;
+    d->stored->chunk_size = d->store->transfer->chunk_size;
     if (!try_changed(d, ret_subtree, &done, error))
         return false;
     if (done)

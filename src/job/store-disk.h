@@ -3,9 +3,11 @@
  * upon. Private to job/. */
 #pragma once
 
+#include "base/rate.h"
 #include "job/context.h"
 #include "job/manifest.h"
 #include "job/tracking.h"
+#include "job/transfer.h"
 #include "repo/tree.h"
 
 typedef struct {
@@ -15,6 +17,9 @@ typedef struct {
     VmsManifest *manifest; /* its notes and disks are added to */
     VmsRepo *repo;
     VmsRepoWriter *writer;
+    const VmsTransfer *transfer;
+    VmsRate *read_rate;                       /* nullable */
+    uint64_t *read_us;                        /* added to */
     uint64_t progress_before, progress_total; /* bytes */
 } VmsStoreDisk;
 

@@ -15,6 +15,7 @@ typedef struct {
     const VmsRecord *record;
     VmsManifest *manifest;
     const VmsStoreTreeOptions *options;
+    VmsRate *read_rate; /* nullable */
     VmsRepoWriter *writer;
     VmsStoredTree *stored;
     VmsInput *memory; /* nullable */
@@ -31,6 +32,9 @@ static bool store_memory_input(Storing *s, VmsTreeBuilder *parent, GError **erro
         .progress = s->context->progress,
         .item = item,
         .chunk_size = VMS_CHUNK_SIZE,
+        .workers = s->options->transfer->threads,
+        .read_rate = s->read_rate,
+        .read_us = &s->stored->read_us,
         .progress_before = s->done,
         .progress_total = s->stored->bytes_total,
         .cancellable = s->context->cancellable,
@@ -59,6 +63,9 @@ static bool store_disk(Storing *s, const VmsRecordDisk *disk, VmsTreeBuilder *pa
         .manifest = s->manifest,
         .repo = s->options->repo,
         .writer = s->options->writer,
+        .transfer = s->options->transfer,
+        .read_rate = s->read_rate,
+        .read_us = &s->stored->read_us,
         .progress_before = s->done,
         .progress_total = s->stored->bytes_total,
     };
@@ -200,11 +207,14 @@ bool vms_store_tree(VmsContext *context, const VmsRecord *record, VmsManifest *m
     *ret_stored = (VmsStoredTree){0};
     for (guint i = 0; i < record->disks->len; i++)
         ret_stored->bytes_total += ((const VmsRecordDisk *)record->disks->pdata[i])->capacity;
+    uint64_t limit = options->transfer->limit_read;
+    g_autoptr(VmsRate) rate = limit > 0 ? vms_rate_new(limit) : NULL;
     Storing s = {
         .context = context,
         .record = record,
         .manifest = manifest,
         .options = options,
+        .read_rate = rate,
         .writer = writer,
         .stored = ret_stored,
     };

@@ -6,18 +6,20 @@
 #include "job/manifest.h"
 #include "job/record.h"
 #include "job/tracking.h"
-#include "repo/writer.h"
+#include "job/transfer.h"
 
 typedef struct {
     VmsId tree;
     uint64_t bytes_total; /* of disks and memory */
     uint64_t bytes_zero;  /* of these never read or found zero */
+    uint64_t read_us;     /* time spent on reading */
 } VmsStoredTree;
 
 typedef struct {
     VmsRepo *repo; /* its index is in sync */
     VmsRepoWriter *writer;
     const VmsTrackingScope *scope;
+    const VmsTransfer *transfer;
 } VmsStoreTreeOptions;
 
 /* Reads the frozen images and the memory file and stores them with manifest and domain.xml. Fills

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "store/dir.h"
 #include "store/mem.h"
+#include "store/rate.h"
 #include "store/retry.h"
 
 #include <string.h>
@@ -34,6 +35,10 @@ VmsStore *open_store(const char *spec, GError **error)
     if (g_str_has_prefix(spec, "retry+")) {
         VmsStore *inner = open_store(spec + strlen("retry+"), error);
         return inner ? vms_retry_new(inner, NULL) : NULL;
+    }
+    if (g_str_has_prefix(spec, "rate+")) {
+        VmsStore *inner = open_store(spec + strlen("rate+"), error);
+        return inner ? vms_rate_store_new(inner, UINT64_C(1) << 40) : NULL;
     }
     if (g_str_equal(spec, "mem"))
         return vms_mem_new();

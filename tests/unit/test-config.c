@@ -35,6 +35,29 @@ static void test_defaults(void)
     g_assert_cmpstr(config->run_dir, ==, "/run/vmsnap");
     g_assert_cmpint(config->freeze_deadline_s, ==, 10);
     g_assert_cmpuint(config->repositories->len, ==, 0);
+    g_assert_cmpuint(config->transfer.limit_upload, ==, 0);
+    g_assert_cmpuint(config->transfer.chunk_size, ==, 1 << 20);
+}
+
+static void test_export(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmsConfig) config =
+        load("[export]\nlimit-upload = 1.5M\nlimit-read=100K\ncompression = max\nthreads = 3\n"
+             "chunk-size = 256K\n",
+             &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(config->transfer.limit_upload, ==, 3 << 19);
+    g_assert_cmpuint(config->transfer.limit_read, ==, 100 << 10);
+    g_assert_cmpint(config->transfer.compression, ==, VMS_COMPRESSION_MAX);
+    g_assert_cmpuint(config->transfer.threads, ==, 3);
+    g_assert_cmpuint(config->transfer.chunk_size, ==, 256 << 10);
+    refuse("[export]\nlimit-upload = 0\n", 2, "limit-upload");
+    refuse("[export]\nlimit-read = fast\n", 2, "bytes per second");
+    refuse("[export]\ncompression = 9\n", 2, "auto, off, max");
+    refuse("[export]\nthreads = 0\n", 2, "1 to 256");
+    refuse("[export]\nchunk-size = 3M\n", 2, "128K");
+    refuse("[export]\nchunk-size = 64K\n", 2, "128K");
 }
 
 static void test_everything(void)
@@ -139,6 +162,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/repeated", test_repeated);
     g_test_add_func("/config/malformed", test_malformed);
     g_test_add_func("/config/values", test_values);
+    g_test_add_func("/config/export", test_export);
     g_test_add_func("/config/missing", test_missing);
     int status = g_test_run();
     g_unlink(file);

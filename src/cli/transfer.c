@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/error.h"
+#include "cli/export.h"
+
+static struct {
+    char *limit_upload, *limit_read, *compression, *threads, *chunk_size;
+} words;
+
+const GOptionEntry vms_transfer_options[] = {
+    {"limit-upload", 0, 0, G_OPTION_ARG_FILENAME, &words.limit_upload,
+     "bytes per second to the repository, on average", "RATE"},
+    {"limit-read", 0, 0, G_OPTION_ARG_FILENAME, &words.limit_read,
+     "bytes per second from the frozen images", "RATE"},
+    {"compression", 0, 0, G_OPTION_ARG_FILENAME, &words.compression, "auto (default), off, max",
+     "LEVEL"},
+    {"threads", 0, 0, G_OPTION_ARG_FILENAME, &words.threads,
+     "that hash and compress (default: one per processor)", "N"},
+    {"chunk-size", 0, 0, G_OPTION_ARG_FILENAME, &words.chunk_size,
+     "disks are cut at multiples of it: 128K to 4M (default 1M)", "SIZE"},
+    G_OPTION_ENTRY_NULL,
+};
+
+bool vms_transfer_read(const VmsConfig *config, VmsTransfer *ret_transfer, GError **error)
+{
+    const struct {
+        const char *name, *value;
+    } given[] = {
+        {"limit-upload", words.limit_upload}, {"limit-read", words.limit_read},
+        {"compression", words.compression},   {"threads", words.threads},
+        {"chunk-size", words.chunk_size},
+    };
+    *ret_transfer = config->transfer;
+    for (size_t i = 0; i < G_N_ELEMENTS(given); i++)
+        if (given[i].value && !vms_transfer_set(ret_transfer, given[i].name, given[i].value, error))
+            return vms_prefix(error, "--%s", given[i].name);
+    return true;
+}
