@@ -250,7 +250,7 @@ bool vms_repo_lock_check(VmsRepoLock *lock, GError **error)
         return vms_fail(error, VMS_ERROR_LOCKED,
                         "the lock of %s was removed by somebody: run it again",
                         lock->repo->store->location);
-    return true;
+    return !lock->exclusive || look(lock->repo, true, &lock->id, lock->cancellable, error);
 }
 
 void vms_repo_lock_free(VmsRepoLock *lock)

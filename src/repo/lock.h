@@ -12,8 +12,8 @@ VmsRepoLock *vms_repo_lock(VmsRepo *repo, bool exclusive, GCancellable *cancella
                            GError **error);
 
 /* False with LOCKED once refreshes failed for longer than the lock is valid, or where somebody
- * removed its file (`restic unlock --remove-all`): check before a commit point. Asks the store
- * once. */
+ * removed its file (`restic unlock --remove-all`), or came in beside an exclusive one: check before
+ * a commit point. */
 bool vms_repo_lock_check(VmsRepoLock *lock, GError **error);
 
 /* Removes the lock file; also from autoptr. */

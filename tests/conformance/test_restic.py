@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-TOOL = pathlib.Path(os.environ.get("VMSNAP_BUILD", "build")) / "tests/conformance/repo-tool"
+BUILD = pathlib.Path(os.environ.get("VMSNAP_BUILD", "build"))
+TOOL = BUILD / "tests/conformance/repo-tool"
 PASSWORD = "correct horse"
 LOCKED, CORRUPT, AUTH, NOT_FOUND = 5, 7, 8, 4
 

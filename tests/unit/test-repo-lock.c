@@ -114,6 +114,24 @@ static void test_removed(Fixture *f, const void *unused)
     vms_repo_lock_free(held);
 }
 
+/* Who comes in beside an exclusive lock is noticed before the commit point; beside a shared one he
+ * may. */
+static void test_came_in(Fixture *f, const void *unused)
+{
+    g_autoptr(VmsLockFile) file = vms_lock_file_new(false);
+    VmsRepoLock *held = lock(f->repo, true);
+    g_autoptr(GError) error = NULL;
+
+    assert_ok(vms_repo_lock_check(held, ERR));
+    put_lock(f, file);
+    g_assert_false(vms_repo_lock_check(held, &error));
+    g_assert_error(error, VMS_ERROR, VMS_ERROR_LOCKED);
+    vms_repo_lock_free(held);
+    held = lock(f->repo, false);
+    assert_ok(vms_repo_lock_check(held, ERR));
+    vms_repo_lock_free(held);
+}
+
 /* Two that come at once: never both, and nothing is left behind. */
 static void *try_exclusive(void *user)
 {
@@ -263,6 +281,7 @@ int main(int argc, char **argv)
     ADD("stale", test_stale);
     ADD("unreadable", test_unreadable);
     ADD("removed", test_removed);
+    ADD("came-in", test_came_in);
     ADD("race", test_race);
     ADD("snapshots", test_snapshots);
     ADD("snapshot-names", test_snapshot_names);
