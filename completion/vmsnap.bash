@@ -78,14 +78,16 @@ _vmsnap_value() { # OPTION: false where it has none that we know
 	--disks-to) _vmsnap_files -d ;;
 	--connect | -c) _vmsnap_words qemu:///system qemu:///session ;;
 	--as | --disk | --freeze-deadline | --limit-upload | --limit-read | --threads) ;;
+	--keep-last | --keep-hourly | --keep-daily | --keep-weekly | --keep-monthly | --keep-yearly) ;;
+	--max-unused) _vmsnap_words 0 5% unlimited ;;
 	*) return 1 ;;
 	esac
 }
 
 _vmsnap_argument() { # COMMAND
 	case $1 in
-	init) _vmsnap_repository ;;
-	check | create | export | backup | list | commit | drop) _vmsnap_words "$(_vmsnap_domains)" ;;
+	init | prune) _vmsnap_repository ;;
+	check | create | export | backup | list | commit | drop | forget) _vmsnap_words "$(_vmsnap_domains)" ;;
 	show | verify | restore) _vmsnap_words "$(_vmsnap_snapshots)" latest ;;
 	help) _vmsnap_words "$(_vmsnap_commands)" ;;
 	esac

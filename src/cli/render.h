@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What several commands print alike: snapshots of this host, snapshots of a repository, notes. */
+/* What several commands print alike: snapshots of this host, snapshots of a repository, notes,
+ * pruning. */
 #pragma once
 
 #include "base/json-writer.h"
 #include "job/export.h"
 #include "job/manifest.h"
+#include "job/prune.h"
 #include "job/record.h"
 
 /* Members of vmsnap.json and of schemas/snapshot.v1.json, as one JSON object. */
@@ -26,3 +28,7 @@ void vms_render_export_text(GString *out, const VmsExportResult *result);
 
 /* "memory and 2 disks at one instant" … (transfer full) */
 char *vms_render_what(VmsConsistency consistency, guint disks, unsigned frozen_filesystems);
+
+/* What a prune did or would do, as one JSON object and as lines. */
+void vms_render_prune_json(VmsJsonWriter *out, const VmsPruneResult *result);
+void vms_render_prune_text(GString *out, const VmsPruneResult *result);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "job/prune.h"
+
+#include "base/error.h"
+
+void vms_prune_result_free(VmsPruneResult *result)
+{
+    if (!result)
+        return;
+    g_free(result->location);
+    g_free(result);
+}
+
+VmsPruneResult *vms_prune_run_at(VmsContext *context, VmsLocation *location,
+                                 const VmsPruneLimit *max_unused, bool dry_run,
+                                 const GPtrArray *ignored, GError **error)
+{
+    int64_t begin = g_get_monotonic_time();
+    VmsPruneOptions options = {
+        .max_unused = *max_unused,
+        .dry_run = dry_run,
+        .ignored = ignored,
+        .progress = context->progress,
+    };
+    g_autoptr(VmsRepoLock) lock =
+        vms_repo_lock(location->repo, !dry_run, context->cancellable, error);
+    if (!lock)
+        return NULL;
+    g_autoptr(VmsPruneResult) result = g_new0(VmsPruneResult, 1);
+    if (!vms_prune(location->repo, lock, &options, &result->stats, context->cancellable, error))
+        return NULL;
+    result->location = g_strdup(location->store->location);
+    result->dry_run = dry_run;
+    result->duration_us = g_get_monotonic_time() - begin;
+    return g_steal_pointer(&result);
+}
+
+VmsPruneResult *vms_prune_run(VmsContext *context, const char *repository,
+                              const VmsPruneLimit *max_unused, bool dry_run, GError **error)
+{
+    g_autoptr(VmsLocation) location = vms_location_open(context, repository, error);
+    return location ? vms_prune_run_at(context, location, max_unused, dry_run, NULL, error) : NULL;
+}
