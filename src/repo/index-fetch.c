@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/queue.h"
 
-#define THREADS 8u
-#define IN_HAND (8u << 20) /* sealed bytes; some four times as many of JSON */
+#define THREADS 4u
+#define IN_HAND (16u << 20) /* sealed bytes */
 
 typedef struct {
     VmsRepo *repo;
@@ -72,31 +72,42 @@ static const VmsObjectEntry *next(Fetch *fetch)
     return NULL;
 }
 
-static bool load(Fetch *fetch, Fetched *fetched, GError **error)
+static bool feed(void *user, uint8_t *data, size_t len, GError **error)
 {
-    const VmsId *id = &fetched->entry->id;
-    g_autoptr(GError) local = NULL;
-    g_autoptr(GBytes) text = NULL;
+    return vms_index_parser_feed(user, data, len, error);
+}
 
-    if (!vms_check_cancelled(fetch->cancellable, error))
-        return false;
-    if (!fetch->calls->wanted(fetch->calls->user, id))
-        return true;
-    text = vms_object_load(fetch->repo, "index", id, fetch->cancellable, &local);
-    if (text != NULL)
-        fetched->listing = vms_index_listing_parse(id, g_bytes_get_data(text, NULL),
-                                                   g_bytes_get_size(text), &local);
-    if (fetched->listing != NULL)
-        return true;
-    fetched->vanished = text == NULL && vms_error_is(local, VMS_ERROR_NOT_FOUND);
-    if (fetched->vanished)
-        return true;
-    if (text != NULL) {
+static VmsIndexListing *read_file(Fetch *fetch, const VmsId *id, GError **error)
+{
+    g_autoptr(VmsIndexListing) listing = vms_index_listing_new(id);
+    g_autoptr(VmsIndexParser) parser = vms_index_parser_new(vms_index_listing_add, listing);
+
+    if (!vms_object_read(fetch->repo, "index", id, feed, parser, fetch->cancellable, error))
+        return NULL;
+    if (!vms_index_parser_finish(parser, error)) {
         char hex[VMS_ID_HEX_LEN + 1];
 
         vms_id_hex(id, hex);
-        return vms_fail(error, VMS_ERROR_CORRUPT, "index/%s: %s", hex, local->message);
+        vms_prefix(error, "index/%s", hex);
+        return NULL;
     }
+    return g_steal_pointer(&listing);
+}
+
+static bool load(Fetch *fetch, Fetched *fetched, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (!vms_check_cancelled(fetch->cancellable, error))
+        return false;
+    if (!fetch->calls->wanted(fetch->calls->user, &fetched->entry->id))
+        return true;
+    fetched->listing = read_file(fetch, &fetched->entry->id, &local);
+    fetched->vanished = fetched->listing == NULL && vms_error_is(local, VMS_ERROR_NOT_FOUND);
+    if (fetched->listing != NULL || fetched->vanished)
+        return true;
+    if (vms_error_is(local, VMS_ERROR_INVALID)) /* authentic, and wrong */
+        return vms_fail(error, VMS_ERROR_CORRUPT, "%s", local->message);
     g_propagate_error(error, g_steal_pointer(&local));
     return false;
 }

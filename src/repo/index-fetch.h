@@ -15,7 +15,7 @@ typedef struct {
     void *user;
 } VmsIndexFetchCalls;
 
-/* CORRUPT with the name of a file that is damaged. Memory: about 64 MiB of index files being read,
- * or one file where that is longer. */
+/* CORRUPT with the name of a file that is damaged. Memory: what the files in hand say, and twice
+ * their sealed bytes; of these at most 16 MiB are in hand, or one file where that is longer. */
 bool vms_index_fetch(VmsRepo *repo, const GArray *entries, const VmsIndexFetchCalls *calls,
                      GCancellable *cancellable, GError **error);

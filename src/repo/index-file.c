@@ -12,7 +12,8 @@
 
 typedef enum { FIELD_OTHER, FIELD_ID, FIELD_TYPE, FIELD_OFFSET, FIELD_LENGTH, FIELD_PLAIN } Field;
 
-typedef struct {
+struct VmsIndexParser {
+    VmsJsonStream *stream;
     VmsIndexFileFunc func;
     void *user;
     unsigned depth;
@@ -24,7 +25,9 @@ typedef struct {
     GArray *blobs; /* of the current pack */
     VmsPackBlob blob;
     unsigned seen; /* bit per Field of the current blob */
-} Parser;
+};
+
+typedef VmsIndexParser Parser;
 
 static bool invalid(GError **error, const char *what)
 {
@@ -173,18 +176,57 @@ static bool handle(void *user, VmsJsonEvent event, const char *text, size_t len,
     return true;
 }
 
+VmsIndexParser *vms_index_parser_new(VmsIndexFileFunc func, void *user)
+{
+    VmsIndexParser *parser = g_new0(VmsIndexParser, 1);
+
+    parser->func = func;
+    parser->user = user;
+    parser->blobs = g_array_new(FALSE, FALSE, sizeof(VmsPackBlob));
+    parser->stream = vms_json_stream_new(handle, parser);
+    return parser;
+}
+
+void vms_index_parser_free(VmsIndexParser *parser)
+{
+    if (parser != NULL) {
+        vms_json_stream_free(parser->stream);
+        g_array_unref(parser->blobs);
+        g_free(parser);
+    }
+}
+
+bool vms_index_parser_feed(VmsIndexParser *parser, const void *text, size_t len, GError **error)
+{
+    return vms_json_stream_feed(parser->stream, text, len, error);
+}
+
+bool vms_index_parser_finish(VmsIndexParser *parser, GError **error)
+{
+    return vms_json_stream_finish(parser->stream, error);
+}
+
 bool vms_index_file_parse(const void *text, size_t len, VmsIndexFileFunc func, void *user,
                           GError **error)
 {
-    g_autoptr(GArray) blobs = g_array_new(FALSE, FALSE, sizeof(VmsPackBlob));
-    Parser parser = {.func = func, .user = user, .blobs = blobs};
-    g_autoptr(VmsJsonStream) stream = vms_json_stream_new(handle, &parser);
+    g_autoptr(VmsIndexParser) parser = vms_index_parser_new(func, user);
 
-    return vms_json_stream_feed(stream, text, len, error) && vms_json_stream_finish(stream, error);
+    return vms_index_parser_feed(parser, text, len, error) &&
+           vms_index_parser_finish(parser, error);
 }
 
-static bool list_pack(void *user, const VmsId *pack, const VmsPackBlob *blobs, size_t count,
-                      GError **error)
+VmsIndexListing *vms_index_listing_new(const VmsId *file)
+{
+    VmsIndexListing *listing = g_new0(VmsIndexListing, 1);
+
+    listing->file = *file;
+    listing->packs = g_array_new(FALSE, FALSE, sizeof(VmsIndexPack));
+    listing->blobs = g_array_new(FALSE, FALSE, sizeof(VmsPackBlob));
+    return listing;
+}
+
+bool vms_index_listing_add(void *user, const VmsId *pack, const VmsPackBlob *blobs, size_t count,
+                           GError **error)
 {
     VmsIndexListing *listing = user;
     VmsIndexPack entry = {.id = *pack, .first = listing->blobs->len, .count = (uint32_t)count};
@@ -192,19 +234,6 @@ static bool list_pack(void *user, const VmsId *pack, const VmsPackBlob *blobs, s
     g_array_append_vals(listing->blobs, blobs, (guint)count);
     g_array_append_val(listing->packs, entry);
     return true;
-}
-
-VmsIndexListing *vms_index_listing_parse(const VmsId *file, const void *text, size_t len,
-                                         GError **error)
-{
-    g_autoptr(VmsIndexListing) listing = g_new0(VmsIndexListing, 1);
-
-    listing->file = *file;
-    listing->packs = g_array_new(FALSE, FALSE, sizeof(VmsIndexPack));
-    listing->blobs = g_array_new(FALSE, FALSE, sizeof(VmsPackBlob));
-    if (!vms_index_file_parse(text, len, list_pack, listing, error))
-        return NULL;
-    return g_steal_pointer(&listing);
 }
 
 void vms_index_listing_free(VmsIndexListing *listing)

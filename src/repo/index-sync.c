@@ -11,7 +11,7 @@
 #include "repo/index-private.h"
 #include "repo/repo-private.h"
 
-#define BATCH 1000000        /* blobs that one transaction takes up */
+#define BATCH 700000         /* blobs that one transaction takes up */
 #define QUIET G_USEC_PER_SEC /* progress is told of what takes longer */
 #define PASSES 10
 
@@ -182,12 +182,12 @@ bool vms_index_add(VmsIndex *index, VmsRepo *repo, const VmsId *id, GBytes *text
 {
     g_autoptr(GPtrArray) one =
         g_ptr_array_new_with_free_func((GDestroyNotify)vms_index_listing_free);
-    VmsIndexListing *listing =
-        vms_index_listing_parse(id, g_bytes_get_data(text, NULL), g_bytes_get_size(text), error);
+    VmsIndexListing *listing = vms_index_listing_new(id);
 
-    if (listing == NULL)
-        return false;
     g_ptr_array_add(one, listing);
+    if (!vms_index_file_parse(g_bytes_get_data(text, NULL), g_bytes_get_size(text),
+                              vms_index_listing_add, listing, error))
+        return false;
     g_mutex_lock(&index->mutex);
     unsigned before = index->generation;
     g_mutex_unlock(&index->mutex);

@@ -49,20 +49,33 @@ GBytes *vms_object_encode(const VmsSealKey *key, const void *text, size_t len, b
     return g_bytes_new_take(g_steal_pointer(&sealed), len + VMS_SEAL_OVERHEAD);
 }
 
-GBytes *vms_object_decode(const VmsSealKey *key, const void *sealed, size_t len, GError **error)
+/* Takes the seal off: *ret_plain (transfer full) is JSON, or the encoding and its bytes. */
+static bool open_seal(const VmsSealKey *key, const void *sealed, size_t len, uint8_t **ret_plain,
+                      size_t *ret_len, GError **error)
 {
     size_t plain_len = len - VMS_SEAL_OVERHEAD;
 
     if (len <= VMS_SEAL_OVERHEAD || plain_len > VMS_OBJECT_MAX_PLAIN)
-        return vms_fail_null(error, VMS_ERROR_CORRUPT, "%zu bytes are no sealed document", len);
-
+        return vms_fail(error, VMS_ERROR_CORRUPT, "%zu bytes are no sealed document", len);
     g_autofree uint8_t *plain = g_malloc(plain_len);
     if (!vms_seal_open(key, sealed, len, plain, error))
+        return false;
+    if (plain[0] != '{' && plain[0] != '[' && plain[0] != ENCODING_ZSTD)
+        return vms_fail(error, VMS_ERROR_CORRUPT, "unknown encoding %u", plain[0]);
+    *ret_plain = g_steal_pointer(&plain);
+    *ret_len = plain_len;
+    return true;
+}
+
+GBytes *vms_object_decode(const VmsSealKey *key, const void *sealed, size_t len, GError **error)
+{
+    g_autofree uint8_t *plain = NULL;
+    size_t plain_len = 0;
+
+    if (!open_seal(key, sealed, len, &plain, &plain_len, error))
         return NULL;
-    if (plain[0] == '{' || plain[0] == '[')
-        return g_bytes_new_take(g_steal_pointer(&plain), plain_len);
     if (plain[0] != ENCODING_ZSTD)
-        return vms_fail_null(error, VMS_ERROR_CORRUPT, "unknown encoding %u", plain[0]);
+        return g_bytes_new_take(g_steal_pointer(&plain), plain_len);
     return vms_compress_expand_bounded(plain + 1, plain_len - 1, VMS_OBJECT_MAX_PLAIN, error);
 }
 
@@ -84,17 +97,14 @@ bool vms_object_save(VmsRepo *repo, const char *dir, const void *text, size_t le
     return true;
 }
 
-static GBytes *check_and_decode(VmsRepo *repo, const VmsId *id, GBytes *sealed, GError **error)
+static bool check_name(const VmsId *id, GBytes *sealed, GError **error)
 {
-    size_t len = 0;
-    const void *data = g_bytes_get_data(sealed, &len);
     VmsId actual;
 
-    vms_hash(data, len, actual.bytes);
-    if (!vms_id_equal(&actual, id))
-        return vms_fail_null(error, VMS_ERROR_CORRUPT,
-                             "damaged: its bytes have another SHA-256 than its name");
-    return vms_object_decode(repo->key, data, len, error);
+    vms_hash(g_bytes_get_data(sealed, NULL), g_bytes_get_size(sealed), actual.bytes);
+    return vms_id_equal(&actual, id) ||
+           vms_fail(error, VMS_ERROR_CORRUPT,
+                    "damaged: its bytes have another SHA-256 than its name");
 }
 
 GBytes *vms_object_load(VmsRepo *repo, const char *dir, const VmsId *id, GCancellable *cancellable,
@@ -102,14 +112,42 @@ GBytes *vms_object_load(VmsRepo *repo, const char *dir, const VmsId *id, GCancel
 {
     g_autofree char *name = vms_object_name(dir, id);
     g_autoptr(GBytes) sealed = vms_store_get(repo->store, name, 0, UINT64_MAX, cancellable, error);
-    GBytes *plain;
+    GBytes *plain = NULL;
 
     if (sealed == NULL)
         return NULL;
-    plain = check_and_decode(repo, id, sealed, error);
+    if (check_name(id, sealed, error))
+        plain = vms_object_decode(repo->key, g_bytes_get_data(sealed, NULL),
+                                  g_bytes_get_size(sealed), error);
     if (plain == NULL)
         vms_prefix(error, "%s", name);
     return plain;
+}
+
+static bool expand(uint8_t *plain, size_t len, VmsCompressFunc func, void *user, GError **error)
+{
+    if (plain[0] != ENCODING_ZSTD)
+        return func(user, plain, len, error);
+    g_autoptr(VmsExpandStream) stream = vms_expand_stream_new(VMS_OBJECT_MAX_PLAIN, func, user);
+    return vms_expand_stream_feed(stream, plain + 1, len - 1, error) &&
+           vms_expand_stream_finish(stream, error);
+}
+
+bool vms_object_read(VmsRepo *repo, const char *dir, const VmsId *id, VmsCompressFunc func,
+                     void *user, GCancellable *cancellable, GError **error)
+{
+    g_autofree char *name = vms_object_name(dir, id);
+    g_autoptr(GBytes) sealed = vms_store_get(repo->store, name, 0, UINT64_MAX, cancellable, error);
+    g_autofree uint8_t *plain = NULL;
+    size_t len = 0;
+
+    if (sealed == NULL)
+        return false;
+    if (!check_name(id, sealed, error) || !open_seal(repo->key, g_bytes_get_data(sealed, NULL),
+                                                     g_bytes_get_size(sealed), &plain, &len, error))
+        return vms_prefix(error, "%s", name);
+    g_clear_pointer(&sealed, g_bytes_unref);
+    return expand(plain, len, func, user, error) || vms_prefix(error, "%s", name);
 }
 
 static bool add_entry(void *user, const char *name, uint64_t size, GError **error)

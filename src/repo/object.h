@@ -4,6 +4,7 @@
  * "Unpacked Data Format"). */
 #pragma once
 
+#include "codec/compress.h"
 #include "codec/seal.h"
 #include "repo/repo.h"
 
@@ -26,6 +27,11 @@ bool vms_object_save(VmsRepo *repo, const char *dir, const void *text, size_t le
 /* Gets one, checks its name against its bytes and decodes it. NOT_FOUND, CORRUPT (names it). */
 GBytes *vms_object_load(VmsRepo *repo, const char *dir, const VmsId *id, GCancellable *cancellable,
                         GError **error);
+
+/* The same in pieces, so that only the sealed bytes are in memory. What func was given is right
+ * only when this returns true. */
+bool vms_object_read(VmsRepo *repo, const char *dir, const VmsId *id, VmsCompressFunc func,
+                     void *user, GCancellable *cancellable, GError **error);
 
 typedef struct {
     VmsId id;

@@ -60,6 +60,41 @@ static void test_damaged_pack(Fixture *f, const void *unused)
     g_assert_nonnull(strstr(error->message, "missing"));
 }
 
+static bool refuse_chunk(void *user, uint64_t at, const void *data, size_t len, GError **error)
+{
+    return at != 77 || vms_fail(error, VMS_ERROR_NO_SPACE, "chunk 77");
+}
+
+/* A pack that ends too early: named, however it is read. */
+static void test_truncated_pack(Fixture *f, const void *unused)
+{
+    g_autofree uint8_t *data = noise(5000, 1);
+    VmsId id = add_blob(f, data, 5000);
+    g_autoptr(GPtrArray) packs = names(f, "data/");
+    const char *pack = g_ptr_array_index(packs, 0);
+    g_autoptr(GBytes) whole = NULL;
+    g_autoptr(VmsContent) content = NULL;
+
+    assert_ok((content = vms_content_new(1, ERR)) != NULL);
+    assert_ok(vms_content_set(content, 0, &id, ERR));
+    assert_ok((whole = vms_store_get(f->store, pack, 0, UINT64_MAX, NULL, ERR)) != NULL);
+    for (size_t len = 0; len < 5000; len += 1249) {
+        g_autoptr(GBytes) cut = g_bytes_new_from_bytes(whole, 0, len);
+        g_autoptr(GError) error = NULL;
+
+        assert_ok(vms_store_put(f->store, pack, cut, false, NULL, ERR));
+        g_assert_null(vms_repo_read_blob(f->repo, VMS_BLOB_DATA, &id, NULL, &error));
+        g_assert_error(error, VMS_ERROR, VMS_ERROR_CORRUPT);
+        g_assert_nonnull(strstr(error->message, pack));
+        g_assert_nonnull(strstr(error->message, "ends at byte"));
+        g_clear_error(&error);
+        g_assert_false(
+            vms_reader_run(f->repo, content, NULL, refuse_chunk, NULL, NULL, NULL, &error));
+        g_assert_error(error, VMS_ERROR, VMS_ERROR_CORRUPT);
+        g_assert_nonnull(strstr(error->message, pack));
+    }
+}
+
 /* Every byte of an index file. */
 static void test_damaged_index(Fixture *f, const void *unused)
 {
@@ -338,11 +373,6 @@ static void test_reader(Fixture *f, const void *unused)
     vms_content_free(chunks.content);
 }
 
-static bool refuse_chunk(void *user, uint64_t at, const void *data, size_t len, GError **error)
-{
-    return at != 77 || vms_fail(error, VMS_ERROR_NO_SPACE, "chunk 77");
-}
-
 static void test_reader_stops(Fixture *f, const void *unused)
 {
     g_autoptr(GError) error = NULL;
@@ -389,6 +419,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     ADD("damaged-pack", test_damaged_pack);
+    ADD("truncated-pack", test_truncated_pack);
     ADD("damaged-index", test_damaged_index);
     ADD("lying-index", test_lying_index);
     ADD("second-place", test_second_place);
