@@ -264,6 +264,23 @@ static bool finish_memory(VmsCapture *capture, GError **error)
     return take_memory_facts(record, error);
 }
 
+/* The snapshot is taken and recorded: whatever becomes of this, it stays. */
+static bool restore_huge(VmsCapture *capture)
+{
+    VmsRecord *record = capture->record;
+    g_autoptr(GError) cause = NULL;
+    if (!capture->cow)
+        return true;
+    if (!vms_cow_restore_huge(capture->cow, capture->context->progress, &cause))
+        vms_record_add_note(record, "huge-pages-split",
+                            "%s; the guest's memory stays in small "
+                            "pages, the next pause will be longer",
+                            cause->message);
+    record->timing = *vms_cow_times(capture->cow);
+    vms_catalog_save(capture->catalog, record, NULL);
+    return true;
+}
+
 static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
 {
     VmsRecord *record = capture->record;
@@ -280,7 +297,7 @@ static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
     else if (record->frozen_filesystems > 0 || !capture->facts->active)
         record->consistency = VMS_CONSISTENCY_QUIESCED;
     take_chains(capture);
-    return save(capture, VMS_STATUS_CAPTURED, error);
+    return save(capture, VMS_STATUS_CAPTURED, error) && restore_huge(capture);
 }
 
 /* The domain over a connection that is alive: libvirtd may have been restarted meanwhile. */

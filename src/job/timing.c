@@ -13,9 +13,9 @@
     }
 
 const VmsTimingField vms_timing_fields[] = {
-    COW(warmup_us),    COW(suspend_us), COW(start_us),  COW(disks_us),    COW(side_us),
-    COW(pages_us),     COW(resume_us),  COW(pause_us),  COW(write_us),    BEAT(beats),
-    BEAT(baseline_us), BEAT(pause_us),  BEAT(write_us), {NULL, false, 0},
+    COW(warmup_us), COW(suspend_us),   COW(start_us),  COW(disks_us),  COW(side_us),
+    COW(pages_us),  COW(resume_us),    COW(pause_us),  COW(write_us),  COW(huge_us),
+    BEAT(beats),    BEAT(baseline_us), BEAT(pause_us), BEAT(write_us), {NULL, false, 0},
 };
 
 int64_t vms_timing_get(const VmsRecord *record, const VmsTimingField *field)

@@ -5,6 +5,8 @@
  * found out which it is. */
 #include "virt/check-cow.h"
 
+#include "virt/qemu-process.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,38 +16,18 @@
 #define NODE "/dev/userfaultfd"
 #define AND_RESTART "then shut the domain down and start it again"
 
-/* 0: not known. */
-static int qemu_pid(const VmsFacts *facts)
-{
-    g_autofree char *path = g_strdup_printf("/run/libvirt/qemu/%s.pid", facts->name);
-    g_autofree char *text = NULL;
-    if (!g_file_get_contents(path, &text, NULL, NULL))
-        return 0;
-    return (int)g_ascii_strtoull(text, NULL, 10);
-}
-
-/* "VmRSS:  1234 kB" of a file in /proc, as bytes. */
-static bool read_kib(const char *path, const char *name, uint64_t *ret_bytes)
-{
-    g_autofree char *text = NULL;
-    if (!g_file_get_contents(path, &text, NULL, NULL))
-        return false;
-    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-    for (char **line = lines; *line; line++) {
-        if (!g_str_has_prefix(*line, name))
-            continue;
-        *ret_bytes = g_ascii_strtoull(*line + strlen(name), NULL, 10) * 1024;
-        return true;
-    }
-    return false;
-}
-
 bool vms_check_cow_memory(const VmsFacts *facts, uint64_t *ret_resident, uint64_t *ret_available)
 {
-    int pid = qemu_pid(facts);
-    g_autofree char *status = g_strdup_printf("/proc/%d/status", pid);
-    return pid && read_kib(status, "VmRSS:", ret_resident) &&
-           read_kib("/proc/meminfo", "MemAvailable:", ret_available);
+    int pid = vms_qemu_pid(facts);
+    g_autofree char *status = vms_qemu_proc(pid, "status");
+    g_autofree char *host = NULL;
+    if (!status || !g_file_get_contents("/proc/meminfo", &host, NULL, NULL) ||
+        !vms_qemu_proc_number(status, "VmRSS", ret_resident) ||
+        !vms_qemu_proc_number(host, "MemAvailable", ret_available))
+        return false;
+    *ret_resident *= 1024;
+    *ret_available *= 1024;
+    return true;
 }
 
 static uid_t owner_of(int pid)
@@ -74,7 +56,7 @@ static char *without_node(char **ret_remedy)
 char *vms_check_cow_userfaultfd(const VmsFacts *facts, char **ret_remedy)
 {
     struct stat st;
-    int pid = qemu_pid(facts);
+    int pid = vms_qemu_pid(facts);
     g_autofree char *node = g_strdup_printf("/proc/%d/root" NODE, pid);
     if (access(NODE, F_OK) < 0 && access("/proc/sys/vm/unprivileged_userfaultfd", F_OK) < 0) {
         *ret_remedy = g_strdup("use a kernel with CONFIG_USERFAULTFD, 5.11 or later");

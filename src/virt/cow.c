@@ -17,6 +17,7 @@
 #include "virt/cow-file.h"
 #include "virt/cow-setup.h"
 #include "virt/cow-warmup.h"
+#include "virt/huge-pages.h"
 #include "virt/overlay.h"
 #include "virt/pause.h"
 #include "virt/qmp.h"
@@ -221,6 +222,18 @@ bool vms_cow_finish(VmsCow *cow, VmsProgress *progress, GError **error)
         return false;
     cow->times.write_us = g_get_monotonic_time() - cow->ran_us;
     return true;
+}
+
+bool vms_cow_restore_huge(VmsCow *cow, VmsProgress *progress, GError **error)
+{
+    VmsHugePages done;
+    int64_t start = g_get_monotonic_time();
+    bool ok = vms_huge_pages_restore(cow->facts, MAX(cow->times.write_us, G_USEC_PER_SEC), progress,
+                                     cow->cancellable, &done, error);
+    cow->times.huge_us = g_get_monotonic_time() - start;
+    g_debug("huge pages: %" G_GUINT64_FORMAT " MiB, at most %" G_GUINT64_FORMAT " KiB added",
+            done.restored >> 20, done.added >> 10);
+    return ok;
 }
 
 const VmsCowTimes *vms_cow_times(const VmsCow *cow)

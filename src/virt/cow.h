@@ -20,6 +20,7 @@ typedef struct {
     int64_t resume_us;
     int64_t pause_us; /* the whole pause; 0: the guest was paused already */
     int64_t write_us; /* from the end of the pause until memory was on disk */
+    int64_t huge_us;  /* after that: putting the guest's huge pages together again */
 } VmsCowTimes;
 
 typedef struct VmsCow VmsCow;
@@ -45,6 +46,11 @@ bool vms_cow_cut(VmsCow *cow, GPtrArray *overlays, VmsCowInsideFunc inside, void
 /* Waits until all memory is on disk and is sure that it is of the instant of the cut. REFUSED if
  * somebody stopped or resumed the guest in a way that makes that unsure. */
 bool vms_cow_finish(VmsCow *cow, VmsProgress *progress, GError **error);
+
+/* After finish, the guest runs: QEMU has taken its huge pages apart, which makes it slower, and the
+ * next pause longer. Puts them together again; takes at most as long as writing did, or a second.
+ * An error says why it could not be done: the snapshot is whole without. */
+bool vms_cow_restore_huge(VmsCow *cow, VmsProgress *progress, GError **error);
 
 const VmsCowTimes *vms_cow_times(const VmsCow *cow);
 

@@ -41,6 +41,7 @@ class Series:
         self.stopped = []  # as QEMU says
         self.taken = []    # how long the command took
         self.stalls = []   # all gaps from the end of the pause until memory was written
+        self.huge = []     # all gaps from then until the command was done
         self.records = []
         self.unfinished = 0
 
@@ -59,6 +60,7 @@ class Series:
         self.stopped.append(sum(b - a for a, b in stops) * 1000)
         self.taken.append((end - begin) * 1000)
         self.stalls += [(b - a) * 1000 for a, b in gaps if resumed < a < written]
+        self.huge += [(b - a) * 1000 for a, b in gaps if a >= written]
         self.records.append(record)
 
     def timing(self):
@@ -180,6 +182,8 @@ class Bench:
             add(f"timing_{member}_{load}", value, "us")
         for name, percent in (("p50", 50), ("p99", 99), ("p99.9", 99.9), ("max", 100)):
             add(f"stall_ms_{name}_{load}", percentile(ours.stalls, percent), "ms")
+        for name, percent in (("p99", 99), ("max", 100)):
+            add(f"huge_ms_{name}_{load}", percentile(ours.huge, percent), "ms")
         add(f"widest_ms_{load}", max(ours.widest), "ms")
         add(f"live_widest_ms_{load}", max(live.widest, default=None), "ms")
         add(f"create_ms_{load}", median(ours.taken), "ms")
