@@ -11,7 +11,7 @@ import libvirt_qemu
 import domains
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
-from lab import Lab  # noqa: E402
+from lab import Lab, LabError  # noqa: E402
 
 
 def check_disks(images):
@@ -25,6 +25,11 @@ def look_at(name):
     if domain is None:
         return f"there is no domain {name}"
     lines = [f"state {domain.state()}, CPU time {domain.info()[4] / 1e9} s"]
+    try:
+        lines.append(f"agent {Lab().domain(name).state()}")
+    except (libvirt.libvirtError, LabError) as error:
+        lines.append(f"agent {error}")
+    lines.append(f"CPU time {domain.info()[4] / 1e9} s")
     for command in ("info status", "info registers", "info registers", "info chardev"):
         with contextlib.suppress(libvirt.libvirtError):
             answer = libvirt_qemu.qemuMonitorCommand(
