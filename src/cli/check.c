@@ -34,8 +34,9 @@ static void write_findings(VmsJsonWriter *out, const VmsCheck *check)
     vms_json_writer_end_array(out);
 }
 
-static void write_disks(VmsJsonWriter *out, const VmsCheck *check)
+static void write_disks(VmsJsonWriter *out, const VmsCheckResult *result)
 {
+    const VmsCheck *check = result->findings;
     vms_json_writer_key(out, "disks");
     vms_json_writer_begin_array(out);
     for (guint i = 0; i < check->disks->len; i++) {
@@ -46,6 +47,8 @@ static void write_disks(VmsJsonWriter *out, const VmsCheck *check)
         vms_json_writer_member_string(out, "format", disk->base_format);
         vms_json_writer_member_uint64(out, "virtual_size", disk->capacity);
         vms_json_writer_member_string(out, "overlay_directory", disk->overlay_dir);
+        vms_json_writer_member_string(
+            out, "tracking", vms_outlook_name(g_array_index(result->outlooks, VmsOutlook, i)));
         vms_json_writer_end_object(out);
     }
     vms_json_writer_end_array(out);
@@ -69,20 +72,23 @@ static char *to_json(const VmsCheckResult *result)
     vms_json_writer_member_bool(out, "quiesce", check->quiesce);
     vms_json_writer_member_uint64(out, "memory_need", check->memory_need);
     vms_json_writer_member_uint64(out, "overlay_need", check->overlay_need);
-    write_disks(out, check);
+    write_disks(out, result);
     write_findings(out, check);
     vms_json_writer_end_object(out);
     return vms_json_writer_finish(out);
 }
 
-static void append_disks(GString *out, const VmsCheck *check)
+static void append_disks(GString *out, const VmsCheckResult *result)
 {
-    static const char *const headings[] = {"disk", ">size", "image", "overlay in", NULL};
+    const VmsCheck *check = result->findings;
+    static const char *const headings[] = {"disk",       ">size",    "image",
+                                           "overlay in", "tracking", NULL};
     g_autoptr(VmsTable) table = vms_table_new(headings);
     for (guint i = 0; i < check->disks->len; i++) {
         const VmsCheckDisk *disk = check->disks->pdata[i];
         g_autofree char *size = vms_text_size(disk->capacity);
-        const char *cells[] = {disk->target, size, disk->base, disk->overlay_dir};
+        const char *cells[] = {disk->target, size, disk->base, disk->overlay_dir,
+                               vms_outlook_name(g_array_index(result->outlooks, VmsOutlook, i))};
         vms_table_add(table, cells);
     }
     vms_table_append(table, "  ", out);
@@ -117,7 +123,7 @@ static char *to_text(const VmsCheckResult *result)
                                check->engine == VMS_CHECK_ENGINE_NONE ? "" : "memory and ",
                                check->disks->len, check->disks->len == 1 ? "" : "s",
                                check->quiesce ? ", file systems frozen" : "");
-    append_disks(out, check);
+    append_disks(out, result);
     g_string_append_printf(out, "  space wanted here: %s for overlays", overlays);
     if (check->engine != VMS_CHECK_ENGINE_NONE)
         g_string_append_printf(out, ", at most %s for memory; engine %s", memory,

@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "job/bitmaps.h"
 #include "job/overlays.h"
 #include "virt/commit.h"
 #include "virt/image.h"
@@ -194,6 +195,7 @@ static bool cut(VmsCapture *capture, GPtrArray *overlays, GError **error)
     int64_t start = g_get_monotonic_time();
     if (!freeze(capture, &quiesce, error))
         return false;
+    vms_bitmaps_begin(capture->domain, record, capture->context->cancellable);
     int64_t frozen = g_get_monotonic_time();
     vms_heartbeat_mark(capture->heartbeat, VMS_HEARTBEAT_PAUSE);
     bool ok = vms_check_cancelled(capture->context->cancellable, error) &&
@@ -334,6 +336,7 @@ static void undo(VmsCapture *capture, GError **error)
         vms_overlays_merge(capture->context, capture->catalog, domain, record, false, &cause) &&
         vms_overlays_remove_side_files(record, &cause);
     if (undone) {
+        vms_bitmaps_drop(domain, record);
         record->status = VMS_STATUS_FAILED;
         record->reason = g_strdup(error && *error ? (*error)->message : "failed");
         /* Where the database is what failed, its row stays "preparing" and names files that are

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "job/check.h"
 
+#include "job/catalog.h"
 #include "job/domain-lock.h"
+#include "virt/image.h"
 
 typedef struct {
     VmsContext *context;
@@ -52,6 +54,57 @@ VmsCheck *vms_check_facts(VmsContext *context, virDomainPtr domain, const VmsFac
     return vms_check_run(domain, facts, &check_options, error);
 }
 
+const char *vms_outlook_name(VmsOutlook outlook)
+{
+    static const char *const names[] = {
+        [VMS_OUTLOOK_NONE] = "none",
+        [VMS_OUTLOOK_BEGINS] = "begins",
+        [VMS_OUTLOOK_BITMAP] = "bitmap",
+        [VMS_OUTLOOK_OVERLAYS] = "overlay",
+    };
+    return names[outlook];
+}
+
+/* Changes nothing: a host on which no snapshot was taken has no catalog. */
+static GPtrArray *past_records(VmsContext *context, const char *uuid)
+{
+    g_autofree char *path = g_build_filename(context->config->state_dir, "vmsnap.db", NULL);
+    if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        return NULL;
+    g_autoptr(VmsCatalog) catalog = vms_catalog_open(context->config, NULL);
+    return catalog ? vms_catalog_list(catalog, uuid, true, NULL) : NULL;
+}
+
+static VmsOutlook outlook(VmsContext *context, const GPtrArray *records, const VmsCheckDisk *disk)
+{
+    VmsOutlook found = VMS_OUTLOOK_NONE;
+    g_autoptr(VmsImageInfo) info =
+        vms_image_info_read(disk->base, disk->base_format, context->cancellable, NULL);
+    if (info && info->can_have_bitmaps && !info->internal_snapshots)
+        found = VMS_OUTLOOK_BEGINS;
+    for (guint i = 0; records && i < records->len; i++) {
+        const VmsRecord *record = records->pdata[i];
+        const VmsRecordDisk *other = vms_record_disk(record, disk->target);
+        if (other && !other->merged && g_str_equal(other->overlay, disk->base))
+            return VMS_OUTLOOK_OVERLAYS;
+        /* A bitmap of a running guest is on disk only as one that is in use. */
+        if (other && other->bitmap && record->exports->len > 0 && info &&
+            vms_image_info_bitmap(info, other->bitmap) != VMS_BITMAP_MISSING)
+            found = VMS_OUTLOOK_BITMAP;
+    }
+    return found;
+}
+
+static void add_outlooks(VmsContext *context, VmsCheckResult *result)
+{
+    g_autoptr(GPtrArray) records = past_records(context, result->uuid);
+    result->outlooks = g_array_new(FALSE, FALSE, sizeof(VmsOutlook));
+    for (guint i = 0; i < result->findings->disks->len; i++) {
+        VmsOutlook found = outlook(context, records, result->findings->disks->pdata[i]);
+        g_array_append_val(result->outlooks, found);
+    }
+}
+
 VmsCheckResult *vms_check(VmsContext *context, const char *name, const VmsCreateOptions *options,
                           GError **error)
 {
@@ -65,7 +118,10 @@ VmsCheckResult *vms_check(VmsContext *context, const char *name, const VmsCreate
     result->uuid = g_strdup(facts->uuid);
     result->active = facts->active;
     result->findings = vms_check_facts(context, domain, facts, options, false, error);
-    return result->findings ? g_steal_pointer(&result) : NULL;
+    if (!result->findings)
+        return NULL;
+    add_outlooks(context, result);
+    return g_steal_pointer(&result);
 }
 
 void vms_check_result_free(VmsCheckResult *result)
@@ -75,5 +131,7 @@ void vms_check_result_free(VmsCheckResult *result)
     g_free(result->domain);
     g_free(result->uuid);
     vms_check_free(result->findings);
+    if (result->outlooks)
+        g_array_unref(result->outlooks);
     g_free(result);
 }

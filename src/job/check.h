@@ -6,10 +6,22 @@
 #include "job/create.h"
 #include "virt/check.h"
 
+/* How the export after the next would know what changed of a disk, as far as it can be said now. */
+typedef enum {
+    VMS_OUTLOOK_NONE,    /* all of it is read each time, unless overlays are kept */
+    VMS_OUTLOOK_BEGINS,  /* the next snapshot begins a bitmap, the export of it reads all */
+    VMS_OUTLOOK_BITMAP,  /* a bitmap knows what changed since an earlier export */
+    VMS_OUTLOOK_OVERLAYS /* the disk runs on an overlay of ours */
+} VmsOutlook;
+
+/* "none", "begins", "bitmap", "overlay". */
+const char *vms_outlook_name(VmsOutlook outlook);
+
 typedef struct {
     char *domain, *uuid;
     bool active;
     VmsCheck *findings;
+    GArray *outlooks; /* of VmsOutlook, as findings->disks */
 } VmsCheckResult;
 
 /* Changes nothing; the domain's lock is held for a moment (virt/check-cow). A refusal is a result,

@@ -9,6 +9,7 @@
 #include "job/create.h"
 
 #include "base/error.h"
+#include "job/bitmaps.h"
 #include "job/capture.h"
 #include "job/catalog.h"
 #include "job/check.h"
@@ -140,6 +141,7 @@ VmsRecord *vms_create(VmsContext *context, const char *name, const VmsCreateOpti
                                                         : context->config->freeze_deadline_s,
         .record = plan(context, facts, found),
     };
+    vms_bitmaps_plan(catalog, capture.record, context->cancellable);
     if (vms_capture_run(&capture, error))
         return capture.record;
     vms_record_free(capture.record);

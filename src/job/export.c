@@ -5,6 +5,7 @@
 #include "job/export.h"
 
 #include "base/error.h"
+#include "job/bitmaps.h"
 #include "job/claim.h"
 #include "job/location.h"
 #include "job/overlays.h"
@@ -274,7 +275,10 @@ static bool run(Export *e, GError **error)
         return false;
     }
     e->result->duration_us = g_get_monotonic_time() - start;
-    return set_status(e, VMS_STATUS_EXPORTED, error) && merge(e, error);
+    bool ok = set_status(e, VMS_STATUS_EXPORTED, error) && merge(e, error);
+    if (ok && e->domain)
+        vms_bitmaps_expire(e->catalog, e->domain, e->record);
+    return ok;
 }
 
 VmsExportResult *vms_export(VmsContext *context, const char *domain,

@@ -2,6 +2,7 @@
 #include "job/merge.h"
 
 #include "base/error.h"
+#include "job/bitmaps.h"
 #include "job/claim.h"
 #include "job/overlays.h"
 #include "virt/quiesce.h"
@@ -66,7 +67,11 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, G
     if (!clean_memory(domain, record, error))
         return false;
     thaw(domain, record);
-    return vms_overlays_merge(context, catalog, domain, record, true, error);
+    if (!vms_overlays_merge(context, catalog, domain, record, true, error))
+        return false;
+    if (record->exports->len == 0)
+        vms_bitmaps_drop(domain, record);
+    return true;
 }
 
 static bool finish(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, bool drop,

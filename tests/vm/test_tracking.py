@@ -159,6 +159,15 @@ def test_broken(make, name):
     assert domain.last["stats"]["full_reason"] == reason
 
 
+def test_another_chunk_size(make):
+    domain = make(formats={"vda": "raw"}, start=False)
+    domain.snapshot()
+    domain.io("vda", "write -P 1 2M 64k")
+    assert reasons(domain.snapshot("--chunk-size=512K")) == {"vda": "chunk-size-changed"}
+    domain.io("vda", "write -P 2 6M 64k")
+    assert methods(domain.snapshot("--chunk-size=512K")) == {"vda": "overlay"}
+
+
 def test_another_repository(make):
     domain = make()
     domain.snapshot()

@@ -15,6 +15,7 @@ class Tracked:
     def __init__(self, vmsnap, folder, name, formats, size=24 * MIB, start=True, to=None):
         self.vmsnap, self.folder, self.name, self.size = vmsnap, folder, name, size
         self.to = to or vmsnap.fresh("dir")
+        self.memory = "none"  # engine
         self.restic = vmsnap.restic(self.to)
         self.paths = {}
         for target, format in formats.items():
@@ -55,7 +56,7 @@ class Tracked:
         assert "fail" not in said and "rror" not in said, said
 
     def create(self):
-        return self.vmsnap.create(self.name, "--memory=none", "--quiesce=off")
+        return self.vmsnap.create(self.name, f"--memory={self.memory}", "--quiesce=off")
 
     def export(self, *args, to=None):
         result = self.vmsnap.run("export", self.name, "--to", to or self.to, "--json", *args)
