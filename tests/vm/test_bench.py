@@ -21,6 +21,30 @@ FIGURES = (*LENGTHS, "rounds", "live_rounds", "dirty_rate", "live_unfinished")
 STALLS = ("stall_ms_p50", "stall_ms_p99", "stall_ms_p99.9", "stall_ms_max")
 
 
+def figures_of(*args):
+    """{figure: value} of a bench that ended well and printed what its schema says."""
+    done = subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=300,
+                          check=False)
+    assert done.returncode == 0, done.stderr
+    schema = json.loads((SCHEMAS / "bench.v1.json").read_text())
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    for line in lines:
+        jsonschema.Draft202012Validator(schema).validate(line)
+    return {line["figure"]: line["value"] for line in lines}
+
+
+def test_incremental():
+    """What does not depend on time holds here as well."""
+    values = figures_of(BENCH / "incremental.py", "--rounds", "1", "--sizes", "1,2")
+    assert all(value is not None for value in values.values())
+    assert values["unchanged_1tib_mib"] < 1
+    assert values["uploaded_per_changed"] <= 1.1
+    assert values["peak_rss_mib"] < 256
+    assert {"unchanged_1tib_s", "time_ratio_1tib_10gib"} <= values.keys()
+    assert domains.find("incremental-1g") is None and not os.path.exists(
+        Lab().images / "incremental")
+
+
 def test_pause():
     """With whatever engine vmsnap takes on this stack."""
     done = subprocess.run([sys.executable, BENCH / "pause.py", "--engine", "auto", "--rounds", "1",

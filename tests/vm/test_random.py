@@ -89,7 +89,10 @@ class Walk:
             self.domain.restic.run("forget", gone)
 
     def prune(self):
-        self.domain.restic.run("prune", "--max-unused", "0")
+        if self.dice.random() < 0.5:
+            self.domain.restic.run("prune", "--max-unused", "0")
+        else:
+            self.domain.vmsnap.run("prune", "--max-unused=0", self.domain.to)
 
     def restore(self):
         if not self.stored:

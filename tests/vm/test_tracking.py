@@ -90,11 +90,12 @@ def forget(domain):
 
 
 def damage(domain):
-    """Packs are gone and the index says so: as after a repair."""
-    for pack in (domain.vmsnap.places[domain.to]["folder"] / "data").rglob("*"):
-        if pack.is_file() and pack.stat().st_size > MIB:
-            pack.unlink()
+    """A pack full of chunks is gone and the index says so, as after a repair. The manifest and the
+    content list, which were stored last, are still there."""
+    packs = (domain.vmsnap.places[domain.to]["folder"] / "data").rglob("*")
+    max((pack for pack in packs if pack.is_file()), key=lambda pack: pack.stat().st_size).unlink()
     domain.restic.run("rebuild-index")
+    assert domain.restic.dump_sha256(domain.stored, f"/{domain.name}/vmsnap.json")
 
 
 def merge_by_hand(domain):
@@ -148,7 +149,8 @@ BROKEN = {
 def test_broken(make, name):
     """All is read and it says why; the disks are right all the same."""
     breakage, reason = BROKEN[name]
-    domain = make(formats={"vda": "raw"}, start=name != "merged offline")
+    size = {"size": 48 * MIB, "data": 44} if name == "parent damaged" else {}
+    domain = make(formats={"vda": "raw"}, start=name != "merged offline", **size)
     domain.snapshot()
     overwrite(domain)
     breakage(domain)

@@ -12,7 +12,8 @@ MIB = 1 << 20
 class Tracked:
     """A running domain without an operating system: its QEMU writes what it is told to."""
 
-    def __init__(self, vmsnap, folder, name, formats, size=24 * MIB, start=True, to=None):
+    def __init__(self, vmsnap, folder, name, formats, size=24 * MIB, start=True, to=None,
+                 data=6):
         self.vmsnap, self.folder, self.name, self.size = vmsnap, folder, name, size
         self.to = to or vmsnap.fresh("dir")
         self.memory = "none"  # engine
@@ -20,7 +21,7 @@ class Tracked:
         self.paths = {}
         for target, format in formats.items():
             self.paths[target] = folder / f"{name}-{target}.{format}"
-            domains.make_image(self.paths[target], format, size, 6)
+            domains.make_image(self.paths[target], format, size, data)
         self.formats = dict(formats)
         self.define(start)
 
