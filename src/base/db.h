@@ -16,8 +16,9 @@ typedef struct VmsDbStmt VmsDbStmt;
 VmsDb *vms_db_open(const char *path, bool full, const char *const *migrations, GError **error);
 void vms_db_free(VmsDb *db);
 
-/* For files that others may remove and make anew: free leaves -wal and -shm, which SQLite would
- * remove by name, and so another's. */
+/* For files that others may remove and make anew: free leaves -wal and -shm. SQLite would remove
+ * them by name, after a look at whether the database is still the same; what comes in between would
+ * lose its own. */
 void vms_db_keep_journal(VmsDb *db);
 
 /* Runs SQL without parameters or rows. */

@@ -31,8 +31,8 @@ static GArray *make_pack(uint32_t n, VmsId *ret_id)
     return blobs;
 }
 
-/* An index file that lists the packs from first to last. */
-static VmsId save_index(Fixture *f, uint32_t first, uint32_t last)
+/* An index file that lists the packs from first to last, with so many blobs each at most. */
+static VmsId save_index_of(Fixture *f, uint32_t first, uint32_t last, guint most)
 {
     GString *text = vms_index_file_begin();
     VmsId pack, id;
@@ -40,12 +40,17 @@ static VmsId save_index(Fixture *f, uint32_t first, uint32_t last)
     for (uint32_t n = first; n <= last; n++) {
         g_autoptr(GArray) blobs = make_pack(n, &pack);
 
-        vms_index_file_pack(text, &pack, (VmsPackBlob *)blobs->data, blobs->len);
+        vms_index_file_pack(text, &pack, (VmsPackBlob *)blobs->data, MIN(blobs->len, most));
     }
     vms_index_file_end(text);
     assert_ok(vms_object_save(f->repo, "index", text->str, text->len, &id, NULL, NULL, ERR));
     g_string_free(text, TRUE);
     return id;
+}
+
+static VmsId save_index(Fixture *f, uint32_t first, uint32_t last)
+{
+    return save_index_of(f, first, last, G_MAXUINT);
 }
 
 static void remove_index(Fixture *f, const VmsId *id)
@@ -174,6 +179,12 @@ static void test_foreach(Fixture *f, const void *unused)
     assert_ok(vms_repo_sync_index(f->repo, NULL, ERR));
     assert_knows(f->repo, 1, PACKS, true);
     assert_foreach(f->repo, 1, PACKS);
+    VmsId part = save_index_of(f, 20, 30, 3); /* the same packs, with fewer blobs */
+    assert_ok(vms_repo_sync_index(f->repo, NULL, ERR));
+    assert_foreach(f->repo, 1, PACKS);
+    remove_index(f, &part);
+    assert_ok(vms_repo_sync_index(f->repo, NULL, ERR));
+    assert_knows(f->repo, 1, PACKS, true);
 
     Each each = {.repo = f->repo,
                  .seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
