@@ -58,7 +58,9 @@ VmsPruneDb *vms_prune_db_open(const char *path, GError **error)
         if (db->statements[i] == NULL)
             return NULL;
     }
-    return g_steal_pointer(&db);
+    /* Ended by resolve: a transaction for each of millions of rows would take longer than they do.
+     * It touches the temporary tables alone, so nobody else waits. */
+    return vms_db_exec(db->db, "BEGIN", error) ? g_steal_pointer(&db) : NULL;
 }
 
 void vms_prune_db_free(VmsPruneDb *db)
@@ -226,7 +228,7 @@ bool vms_prune_db_resolve(VmsPruneDb *db, GError **error)
         "UPDATE pack SET copies = c.bytes FROM (SELECT d.pack AS n, sum(d.length) AS bytes"
         " FROM duplicate d JOIN used u ON u.key = d.key WHERE u.pack <> d.pack GROUP BY d.pack)"
         " AS c WHERE pack.n = c.n;"
-        "DROP TABLE winner";
+        "DROP TABLE winner; COMMIT";
 
     return vms_db_exec(db->db, resolve, error);
 }
