@@ -34,7 +34,11 @@ static bool raw_write(VmsSinkBackend *backend, uint64_t offset, const void *data
     if (zero && fallocate(raw->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
                           (off_t)length) == 0)
         return true;
-    return write_all(raw->fd, offset, data, length, error);
+    if (!write_all(raw->fd, offset, data, length, error))
+        return false;
+    /* The disk begins now, not at the fsync in the end; a file system that cannot is no error. */
+    sync_file_range(raw->fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
+    return true;
 }
 
 static bool raw_close(VmsSinkBackend *backend, GError **error)

@@ -76,11 +76,15 @@ bool vms_compress(int level, const void *data, size_t len, void *out, size_t cap
 {
     ZSTD_CCtx *context = g_private_get(&compressor_key);
 
+    /* The tables of the strong levels grow with the window, to a hundred MiB a thread: a MiB of
+     * it keeps them small. */
     if (context == NULL) {
         context = new_compressor();
         g_private_set(&compressor_key, context);
     }
-    size_t result = ZSTD_compressCCtx(context, out, capacity, data, len, level);
+    ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level);
+    ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, level > VMS_COMPRESS_LEVEL_AUTO ? 20 : 0);
+    size_t result = ZSTD_compress2(context, out, capacity, data, len);
     if (ZSTD_isError(result))
         return zstd_failed(error, VMS_ERROR_FAILED, result);
     *ret_len = result;

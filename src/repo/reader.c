@@ -2,7 +2,8 @@
 /* The content list is taken in windows of some thousand chunks. Within a window chunks are sorted
  * by where their blobs lie, so that one ranged request fetches a run of neighbours of a pack, small
  * gaps included: on an object store a request costs as much as megabytes do. A blob that several
- * chunks of a window share is fetched and opened once.
+ * chunks of a window share is fetched and opened once. The runs are fetched in the order of the
+ * content list, so that a disk is written from its beginning to its end.
  *
  * Threads: the caller's plans windows and pushes runs into a queue; `threads` workers ("repo-read")
  * fetch, verify and deliver. The first error is kept, stops
@@ -19,7 +20,8 @@
 #define WINDOW 4096 /* chunks */
 #define MAX_GAP (4u << 20)
 #define MAX_RUN (16u << 20)
-#define THREADS 4
+#define THREADS 4       /* at least, since some wait for the store */
+#define MOST_THREADS 10 /* unless asked for: each takes MAX_RUN and a chunk */
 #define MAX_THREADS 64
 
 /* A chunk and where its blob lies. */
@@ -32,6 +34,7 @@ typedef struct {
 typedef struct {
     Chunk *chunks; /* owned */
     size_t count;
+    uint64_t first;      /* the lowest chunk */
     uint32_t begin, end; /* bytes of the pack */
 } Run;
 
@@ -238,26 +241,47 @@ static bool push_run(Reader *reader, const Run *planned, GError **error)
     return vms_fail(error, VMS_ERROR_CANCELLED, "stopped"); /* failed says why */
 }
 
+static int by_first(const void *a, const void *b)
+{
+    const Run *left = a, *right = b;
+
+    return left->first < right->first ? -1 : left->first > right->first;
+}
+
+static bool push_runs(Reader *reader, GArray *runs, GError **error)
+{
+    g_array_sort(runs, by_first);
+    for (guint i = 0; i < runs->len; i++)
+        if (!push_run(reader, &g_array_index(runs, Run, i), error))
+            return false;
+    return true;
+}
+
 static bool plan_runs(Reader *reader, GArray *chunks, GError **error)
 {
+    g_autoptr(GArray) runs = g_array_new(FALSE, FALSE, sizeof(Run));
+
     g_array_sort(chunks, by_place);
     for (guint at = 0; at < chunks->len;) {
         Chunk *chunk = &g_array_index(chunks, Chunk, at);
         const VmsPackBlob *blob = &chunk->place.blob;
-        Run run = {.chunks = chunk, .begin = blob->offset, .end = blob->offset + blob->length};
+        Run run = {.chunks = chunk,
+                   .first = chunk->at,
+                   .begin = blob->offset,
+                   .end = blob->offset + blob->length};
 
         /* A blob longer than a run is a run of its own; chunks that share it stay together. */
         while (at < chunks->len && (run.count == 0 || belongs(&run, chunk) ||
                                     is_same_blob(chunk, &run.chunks[run.count - 1]))) {
             run.end = MAX(run.end, chunk->place.blob.offset + chunk->place.blob.length);
+            run.first = MIN(run.first, chunk->at);
             run.count++;
             at++;
             chunk++;
         }
-        if (!push_run(reader, &run, error))
-            return false;
+        g_array_append_val(runs, run);
     }
-    return true;
+    return push_runs(reader, runs, error);
 }
 
 static bool locate(Reader *reader, uint64_t at, const VmsId *id, GArray *chunks, GError **error)
@@ -313,7 +337,8 @@ bool vms_reader_run(VmsRepo *repo, const VmsContent *content, const VmsRepoReade
 {
     static const VmsRepoReaderOptions defaults;
     const VmsRepoReaderOptions *o = options != NULL ? options : &defaults;
-    unsigned threads = o->threads == 0 ? THREADS : MIN(o->threads, MAX_THREADS);
+    unsigned threads = o->threads == 0 ? CLAMP(g_get_num_processors(), THREADS, MOST_THREADS)
+                                       : MIN(o->threads, MAX_THREADS);
     Reader reader = {.repo = repo, .func = func, .user = user, .cancellable = cancellable};
     GThread *workers[MAX_THREADS];
     GError *local = NULL;

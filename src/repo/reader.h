@@ -11,7 +11,7 @@ typedef bool (*VmsRepoReaderFunc)(void *user, uint64_t at, const void *data, siz
 
 typedef struct {
     const VmsId *zero_id; /* nullable: chunks of this id are left out */
-    unsigned threads;     /* 0: 4 */
+    unsigned threads;     /* 0: one per processor, 4 to 10 */
     uint64_t first;       /* chunks first … first + count - 1 only */
     uint64_t count;       /* 0: to the end */
 } VmsRepoReaderOptions;

@@ -2,6 +2,8 @@
 /* P4: packs, then index; and what happens when the store fails on the way. */
 #include "repo-fixture.h"
 
+#include "repo/reader.h"
+
 #include "repo/index-file.h"
 
 /* Order-checking store: packs take their time, and an index names only what is there. */
@@ -169,6 +171,36 @@ static void test_failed_init(void)
     g_assert_cmpuint(left->len, ==, 0);
 }
 
+static bool check_order(void *user, uint64_t at, const void *data, size_t len, GError **error)
+{
+    uint64_t *next = user;
+
+    g_assert_cmpuint(at, ==, (*next)++);
+    return true;
+}
+
+/* Sixteen packs, whose names are in any order: one thread gets the chunks in that of the list. */
+static void test_reader_order(Fixture *f, const void *unused)
+{
+    VmsRepoWriterOptions how = {.pack_size = 1 << 20};
+    VmsRepoReaderOptions options = {.threads = 1};
+    g_autoptr(VmsRepoWriter) writer = new_writer(f, &how);
+    g_autoptr(VmsContent) content = NULL;
+    uint64_t next = 0;
+    VmsId id;
+
+    assert_ok((content = vms_content_new(32, ERR)) != NULL);
+    for (uint32_t at = 0; at < 32; at++) {
+        g_autofree uint8_t *data = noise(1 << 19, at);
+
+        assert_ok(vms_repo_writer_add(writer, VMS_BLOB_DATA, data, 1 << 19, &id, ERR) &&
+                  vms_content_set(content, at, &id, ERR));
+    }
+    assert_ok(vms_repo_writer_flush(writer, ERR));
+    assert_ok(vms_reader_run(f->repo, content, &options, check_order, &next, NULL, NULL, ERR));
+    g_assert_cmpuint(next, ==, 32);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -176,5 +208,6 @@ int main(int argc, char **argv)
     g_test_add_func("/repo-order/write-order", test_write_order);
     g_test_add_data_func("/repo-order/upload-error/pack", "data/", test_upload_error);
     g_test_add_data_func("/repo-order/upload-error/index", "index/", test_upload_error);
+    g_test_add("/repo-order/reading", Fixture, NULL, set_up, test_reader_order, tear_down);
     return g_test_run();
 }
