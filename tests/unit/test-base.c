@@ -250,9 +250,9 @@ int main(int argc, char **argv)
     g_test_add_func("/base/queue", test_queue);
     g_test_add_func("/base/text", test_text);
     g_test_add_func("/base/db", test_db);
+    g_test_add_func("/base/rate", test_rate);
 #ifndef __SANITIZE_THREAD__ /* GLib's worker for subprocesses is not built with its                \
                                instrumentation */
-    g_test_add_func("/base/rate", test_rate);
     g_test_add_func("/base/process", test_process);
 #endif
     int status = g_test_run();

@@ -38,8 +38,10 @@ def fill_up(folder, leave=0):
         with contextlib.suppress(OSError):
             os.posix_fallocate(file.fileno(), file.tell(), free)
             return
-        with contextlib.suppress(OSError):
-            while file.write(bytes(4096)):
+        with contextlib.suppress(OSError):  # a file system that cannot reserve
+            while leave and free > 0:
+                free -= file.write(bytes(min(free, 1 << 20)))
+            while not leave and file.write(bytes(4096)):
                 pass
 
 

@@ -103,9 +103,10 @@ def test_disk_full_in_mid_stream(vmsnap, busy, busy_unharmed, tmp):
     state.mkdir()
     with loop_mounted(state / "memory", tmp / "cow-full.image", "ext2", need * 5 // 4) as folder:
         other = vmsnap.with_state(state)
+        fill_up(folder, need + (16 << 20))  # the rest is then taken faster than memory is written
         process = other.start("create", busy.name, *COW)
         cow.when(process, lambda: list(folder.glob("*.save")))
-        fill_up(folder, 48 << 20)
+        fill_up(folder, 96 << 20)
         failed(process, other, busy, FAILED, "memory", "No space left")
         assert not list(folder.glob("*.save"))
         busy_unharmed.now()
