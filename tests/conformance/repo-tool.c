@@ -7,8 +7,8 @@
  *   cat REPO SNAPSHOT PATH           a small file, to stdout
  *   restore REPO SNAPSHOT PATH OUT   a file, with the bulk reader
  *   lock REPO shared|exclusive       lock, print "locked", hold until stdin ends
- *   huge REPO CHUNKS zero|mixed      a disk of CHUNKS chunks of 1 MiB: write its tree and read it
- * back stop REPO FILE                   add FILE, flush nothing, give up
+ *   huge REPO CHUNKS zero|mixed      a disk of CHUNKS MiB: write its tree, read it back
+ *   stop REPO FILE                   add FILE, wait for its first pack, give up
  */
 #include "base/error.h"
 #include "codec/hash.h"
@@ -368,6 +368,13 @@ static bool stop(Opened *opened, char **argv, GError **error)
         return false;
     g_autoptr(VmsRepoWriter) writer = vms_repo_writer_new(opened->repo, NULL, NULL, error);
     g_autoptr(VmsContent) content = writer != NULL ? add_disk(writer, argv[1], &size, error) : NULL;
+    VmsRepoWriterStats stats = {0};
+
+    /* what is given up before it was stored leaves nothing; a minute at most */
+    for (int i = 0; content != NULL && stats.packs == 0 && i < 6000; i++) {
+        g_usleep(G_USEC_PER_SEC / 100);
+        vms_repo_writer_stats(writer, &stats);
+    }
     return content != NULL;
 }
 
