@@ -279,7 +279,6 @@ def test_agent_does_not_answer(vmsnap, images, nothing_left):
     is bounded, and it is said what to do; which works once there is an agent again."""
     with Deaf("deaf") as original:
         original.vm = Lab().create_domain("deaf", memory=192, more=WAKE)
-        original.listen()  # the copy need not be told that somebody does
         create_slowly(vmsnap, original)
         snapshot = vmsnap.export_id("deaf", "--to", "dir")
         original.silence()
@@ -293,6 +292,9 @@ def test_agent_does_not_answer(vmsnap, images, nothing_left):
         [note] = result["notes"]
         assert note["code"] == "thaw-failed" and "virsh domfsthaw deaf-copy" in note["text"]
         assert result["thawed_filesystems"] == 0 and result["duration_us"] < 120e6
+        assert domains.state(copy.domain) == libvirt.VIR_DOMAIN_RUNNING
+        if Lab().accel == "tcg":  # memory of many passes, which emulation does not keep whole
+            return
         first = copy.first_beat()
         assert copy.beat().seq == first.seq  # its writer waits
         copy.wake()

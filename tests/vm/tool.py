@@ -54,6 +54,22 @@ def validate(document):
     jsonschema.Draft202012Validator(schema, **options).validate(document)
 
 
+def look_at(pid):
+    """Where the threads of a process and of its children stand in the kernel."""
+    lines = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+        try:
+            lines += [f"{task.name} {(task / 'comm').read_text().strip()}: "
+                      f"{(task / 'syscall').read_text().strip()}", (task / "stack").read_text()]
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            lines += [f"child {child}: {words}", look_at(child)]
+    return "\n".join(lines)
+
+
 class Process:
     """A running command; its output goes to files, so it never waits for us."""
 
@@ -86,9 +102,11 @@ class Process:
         limit = time.monotonic() + timeout
         while self.running():
             if time.monotonic() > limit:
+                where = look_at(self.popen.pid)
                 self.popen.kill()
                 self.popen.wait()
-                raise AssertionError(f"vmsnap {' '.join(self.args)} does not end in {timeout} s")
+                raise AssertionError(f"vmsnap {' '.join(self.args)} does not end in {timeout} s:\n"
+                                     f"{where}")
             time.sleep(0.005)
         texts = []
         for file in self.files:
