@@ -24,20 +24,6 @@ static void write_domain(VmsJsonWriter *out, const char *name, const char *uuid)
     vms_json_writer_end_object(out);
 }
 
-void vms_render_notes_json(VmsJsonWriter *out, const GPtrArray *notes)
-{
-    vms_json_writer_key(out, "notes");
-    vms_json_writer_begin_array(out);
-    for (guint i = 0; i < notes->len; i++) {
-        const VmsNote *note = notes->pdata[i];
-        vms_json_writer_begin_object(out);
-        vms_json_writer_member_string(out, "code", note->code);
-        vms_json_writer_member_string(out, "text", note->text);
-        vms_json_writer_end_object(out);
-    }
-    vms_json_writer_end_array(out);
-}
-
 static void write_record_disks(VmsJsonWriter *out, const VmsRecord *record)
 {
     vms_json_writer_key(out, "disks");
@@ -120,7 +106,7 @@ void vms_render_record_json(VmsJsonWriter *out, const VmsRecord *record)
     vms_json_writer_member_bool(out, "tpm", record->tpm != NULL);
     write_record_repository(out, record);
     write_record_disks(out, record);
-    vms_render_notes_json(out, record->notes);
+    vms_notes_write(out, record->notes);
     vms_json_writer_end_object(out);
 }
 
@@ -180,7 +166,7 @@ void vms_render_manifest_json(VmsJsonWriter *out, const VmsManifest *manifest)
     vms_json_writer_member_string(out, "qemu", manifest->version_qemu);
     vms_json_writer_end_object(out);
     write_manifest_disks(out, manifest);
-    vms_render_notes_json(out, manifest->notes);
+    vms_notes_write(out, manifest->notes);
     vms_json_writer_end_object(out);
 }
 

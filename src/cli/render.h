@@ -12,7 +12,6 @@
 /* Members of vmsnap.json and of schemas/snapshot.v1.json, as one JSON object. */
 void vms_render_record_json(VmsJsonWriter *out, const VmsRecord *record);
 void vms_render_manifest_json(VmsJsonWriter *out, const VmsManifest *manifest);
-void vms_render_notes_json(VmsJsonWriter *out, const GPtrArray *notes);
 
 /* The whole document {"schema": …, "snapshot": …} (transfer full). */
 char *vms_render_record_document(const char *schema, const VmsRecord *record);

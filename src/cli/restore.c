@@ -80,7 +80,7 @@ static char *to_json(const VmsRestoreResult *result)
     vms_json_writer_member_bool(out, "started", result->started);
     vms_json_writer_member_uint64(out, "thawed_filesystems", result->thawed_filesystems);
     write_disks(out, result->disks);
-    vms_render_notes_json(out, result->notes);
+    vms_notes_write(out, result->notes);
     vms_json_writer_member_uint64(out, "bytes_fetched", result->bytes_fetched);
     vms_json_writer_key(out, "duration_us");
     vms_json_writer_int64(out, result->duration_us);

@@ -62,6 +62,20 @@ VmsManifestDisk *vms_manifest_add_disk(VmsManifest *manifest, const char *target
     return disk;
 }
 
+void vms_notes_write(VmsJsonWriter *out, const GPtrArray *notes)
+{
+    vms_json_writer_key(out, "notes");
+    vms_json_writer_begin_array(out);
+    for (guint i = 0; i < notes->len; i++) {
+        const VmsNote *note = notes->pdata[i];
+        vms_json_writer_begin_object(out);
+        vms_json_writer_member_string(out, "code", note->code);
+        vms_json_writer_member_string(out, "text", note->text);
+        vms_json_writer_end_object(out);
+    }
+    vms_json_writer_end_array(out);
+}
+
 void vms_disk_tracking_write(VmsJsonWriter *out, const VmsDiskTracking *tracking)
 {
     vms_json_writer_key(out, "tracking");
@@ -137,16 +151,7 @@ char *vms_manifest_to_json(const VmsManifest *manifest)
         vms_json_writer_end_object(out);
     }
     vms_json_writer_end_array(out);
-    vms_json_writer_key(out, "notes");
-    vms_json_writer_begin_array(out);
-    for (guint i = 0; i < manifest->notes->len; i++) {
-        const VmsNote *note = manifest->notes->pdata[i];
-        vms_json_writer_begin_object(out);
-        vms_json_writer_member_string(out, "code", note->code);
-        vms_json_writer_member_string(out, "text", note->text);
-        vms_json_writer_end_object(out);
-    }
-    vms_json_writer_end_array(out);
+    vms_notes_write(out, manifest->notes);
     vms_json_writer_end_object(out);
     return vms_json_writer_finish(out);
 }

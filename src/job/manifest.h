@@ -39,6 +39,9 @@ typedef struct {
     GPtrArray *notes; /* of VmsNote* */
 } VmsManifest;
 
+/* The member "notes" of the object being written; notes: of VmsNote*. */
+void vms_notes_write(VmsJsonWriter *out, const GPtrArray *notes);
+
 VmsManifest *vms_manifest_new(void);
 void vms_manifest_free(VmsManifest *manifest);
 /* Appends a disk; its chunk size is still to be set. */
