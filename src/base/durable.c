@@ -24,6 +24,22 @@ bool vms_durable_write_all(int fd, const void *data, size_t len, GError **error)
     return true;
 }
 
+bool vms_durable_write_at(int fd, const void *data, size_t len, uint64_t offset, GError **error)
+{
+    const char *at = data;
+    while (len > 0) {
+        ssize_t n = pwrite(fd, at, len, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return vms_fail_errno(error, errno, "write");
+        at += n;
+        offset += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
 bool vms_durable_sync_parent(const char *path, GError **error)
 {
     g_autofree char *dir = g_path_get_dirname(path);
@@ -37,50 +53,100 @@ bool vms_durable_sync_parent(const char *path, GError **error)
     return ok || vms_fail_errno(error, saved, "sync %s", dir);
 }
 
-/* Writes a temporary file beside path; its name in *ret_temp (transfer full). */
-static bool write_temporary(const char *path, const void *data, size_t len, mode_t mode,
-                            char **ret_temp, GError **error)
+struct VmsDurableFile {
+    char *path, *temp; /* temp: NULL once the file is finished */
+    int fd;
+};
+
+/* Takes the space, so that a lack of it is known before the work. */
+static bool reserve(int fd, uint64_t size, GError **error)
+{
+    if (size == 0 || fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) == 0 ||
+        errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR)
+        return true;
+    return vms_fail_errno(error, errno, "%" G_GUINT64_FORMAT " bytes of space", size);
+}
+
+VmsDurableFile *vms_durable_open(const char *path, uint64_t size, mode_t mode, GError **error)
 {
     g_autofree char *temp = g_strdup_printf("%s.tmp-XXXXXX", path);
     int fd = g_mkstemp_full(temp, O_RDWR | O_CLOEXEC, (int)mode);
-    if (fd < 0)
-        return vms_fail_errno(error, errno, "%s", path);
-    bool ok = vms_durable_write_all(fd, data, len, error);
-    if (ok && fdatasync(fd) < 0)
-        ok = vms_fail_errno(error, errno, "sync");
-    if (close(fd) < 0 && ok)
-        ok = vms_fail_errno(error, errno, "close");
-    if (!ok) {
-        unlink(temp);
-        return vms_prefix(error, "%s", path);
+    if (fd < 0) {
+        vms_fail_errno(error, errno, "%s", path);
+        return NULL;
     }
-    *ret_temp = g_steal_pointer(&temp);
-    return true;
+    VmsDurableFile *file = g_new0(VmsDurableFile, 1);
+    *file = (VmsDurableFile){g_strdup(path), g_steal_pointer(&temp), fd};
+    if (reserve(fd, size, error))
+        return file;
+    vms_prefix(error, "%s", path);
+    vms_durable_free(file);
+    return NULL;
+}
+
+int vms_durable_fd(const VmsDurableFile *file)
+{
+    return file->fd;
+}
+
+static bool sync_and_close(VmsDurableFile *file, GError **error)
+{
+    if (fdatasync(file->fd) < 0)
+        return vms_fail_errno(error, errno, "%s: sync", file->path);
+    int fd = file->fd;
+    file->fd = -1;
+    return close(fd) == 0 || vms_fail_errno(error, errno, "%s: close", file->path);
+}
+
+bool vms_durable_finish(VmsDurableFile *file, GError **error)
+{
+    if (!sync_and_close(file, error))
+        return false;
+    if (rename(file->temp, file->path) < 0)
+        return vms_fail_errno(error, errno, "%s", file->path);
+    g_clear_pointer(&file->temp, g_free);
+    return vms_durable_sync_parent(file->path, error);
+}
+
+void vms_durable_free(VmsDurableFile *file)
+{
+    if (!file)
+        return;
+    if (file->fd >= 0)
+        close(file->fd);
+    if (file->temp)
+        unlink(file->temp);
+    g_free(file->temp);
+    g_free(file->path);
+    g_free(file);
+}
+
+static VmsDurableFile *write_temporary(const char *path, const void *data, size_t len, mode_t mode,
+                                       GError **error)
+{
+    g_autoptr(VmsDurableFile) file = vms_durable_open(path, 0, mode, error);
+    if (!file)
+        return NULL;
+    if (vms_durable_write_all(file->fd, data, len, error))
+        return g_steal_pointer(&file);
+    vms_prefix(error, "%s", path);
+    return NULL;
 }
 
 bool vms_durable_write(const char *path, const void *data, size_t len, mode_t mode, GError **error)
 {
-    g_autofree char *temp = NULL;
-    if (!write_temporary(path, data, len, mode, &temp, error))
-        return false;
-    if (rename(temp, path) < 0) {
-        int saved = errno;
-        unlink(temp);
-        return vms_fail_errno(error, saved, "%s", path);
-    }
-    return vms_durable_sync_parent(path, error);
+    g_autoptr(VmsDurableFile) file = write_temporary(path, data, len, mode, error);
+    return file && vms_durable_finish(file, error);
 }
 
 bool vms_durable_create(const char *path, const void *data, size_t len, mode_t mode, GError **error)
 {
-    g_autofree char *temp = NULL;
-    if (!write_temporary(path, data, len, mode, &temp, error))
+    g_autoptr(VmsDurableFile) file = write_temporary(path, data, len, mode, error);
+    if (!file || !sync_and_close(file, error))
         return false;
-    bool ok = link(temp, path) == 0;
-    int saved = errno;
-    unlink(temp);
-    if (!ok)
-        return vms_fail_errno(error, saved, "%s", path);
+    if (link(file->temp, path) < 0)
+        return vms_fail_errno(error, errno, "%s", path);
+    vms_durable_free(g_steal_pointer(&file)); /* one name less, before the directory is synced */
     return vms_durable_sync_parent(path, error);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Object names are file names; there is no state but the files. base/durable.h makes a file whole
  * or absent under its own name; the temporary file it writes first, NAME.tmp-XXXXXX, may be left
- * behind by a crash, so such names are no objects here: never listed, never accepted.
+ * behind by a crash, so such names are no objects here: never listed, never accepted, and removed
+ * only as unfinished uploads.
  *
  * The directory is remembered by device and inode: where a mount goes away, the empty directory
  * below it is not the repository, and nothing may be written there.
@@ -55,16 +56,24 @@ static bool make_parent(Dir *dir, const char *path, GError **error)
     return vms_durable_mkdir(parent, 0700, error);
 }
 
+/* The path that name is written to (transfer full); its directory is there. */
+static char *path_to_write(Dir *dir, const char *name, GError **error)
+{
+    if (is_temporary(name))
+        return vms_fail_null(error, VMS_ERROR_INVALID,
+                             "names like NAME.tmp-XXXXXX are kept for temporary files");
+    g_autofree char *path = g_build_filename(dir->path, name, NULL);
+    if (!check_root(dir, error) || !make_parent(dir, path, error))
+        return NULL;
+    return g_steal_pointer(&path);
+}
+
 static bool dir_put(VmsStore *store, const char *name, GBytes *data, bool only_new,
                     GCancellable *cancellable, GError **error)
 {
     Dir *dir = (Dir *)store;
-    if (is_temporary(name))
-        return vms_fail(error, VMS_ERROR_INVALID,
-                        "names like NAME.tmp-XXXXXX are kept for "
-                        "temporary files");
-    g_autofree char *path = g_build_filename(dir->path, name, NULL);
-    if (!check_root(dir, error) || !make_parent(dir, path, error))
+    g_autofree char *path = path_to_write(dir, name, error);
+    if (!path)
         return false;
     size_t len;
     const void *bytes = g_bytes_get_data(data, &len);
@@ -156,6 +165,7 @@ typedef struct {
     VmsStoreListFunc func;
     void *user;
     GCancellable *cancellable;
+    bool temporaries; /* these, instead of objects */
 } Walk;
 
 static bool walk_directory(const Walk *walk, const char *path, const char *prefix, unsigned depth,
@@ -169,7 +179,8 @@ static bool walk_entry(const Walk *walk, const char *path, const char *name, uns
     if (stat(path, &st) < 0)
         return errno == ENOENT || vms_fail_errno(error, errno, "%s", path);
     if (S_ISREG(st.st_mode))
-        return is_temporary(name) || walk->func(walk->user, name, (uint64_t)st.st_size, error);
+        return is_temporary(name) != walk->temporaries ||
+               walk->func(walk->user, name, (uint64_t)st.st_size, error);
     if (!S_ISDIR(st.st_mode))
         return true;
     if (depth >= MAX_DEPTH)
@@ -212,7 +223,7 @@ static bool dir_list(VmsStore *store, const char *prefix, VmsStoreListFunc func,
 {
     Dir *dir = (Dir *)store;
     g_autofree char *path = g_build_filename(dir->path, prefix, NULL);
-    Walk walk = {func, user, cancellable};
+    Walk walk = {func, user, cancellable, false};
     return check_root(dir, error) && walk_directory(&walk, path, prefix, 0, error);
 }
 
@@ -228,6 +239,80 @@ static bool dir_remove(VmsStore *store, const char *name, GCancellable *cancella
         return vms_fail_errno(error, errno, "%s", path);
     }
     return vms_durable_sync_parent(path, error);
+}
+
+typedef struct {
+    VmsStoreParts parts;
+    VmsDurableFile *file;
+} DirParts;
+
+static VmsStoreParts *dir_begin_parts(VmsStore *store, const char *name, uint64_t size,
+                                      uint64_t part_size, GCancellable *cancellable, GError **error)
+{
+    g_autofree char *path = path_to_write((Dir *)store, name, error);
+    VmsDurableFile *file = path ? vms_durable_open(path, size, 0600, error) : NULL;
+    if (!file)
+        return NULL;
+    DirParts *parts = g_new0(DirParts, 1);
+    parts->parts = (VmsStoreParts){g_strdup(name), size, part_size};
+    parts->file = file;
+    return &parts->parts;
+}
+
+static bool dir_put_part(VmsStore *store, VmsStoreParts *parts, unsigned index, GBytes *data,
+                         GCancellable *cancellable, GError **error)
+{
+    size_t len;
+    const void *bytes = g_bytes_get_data(data, &len);
+    return vms_check_cancelled(cancellable, error) &&
+           vms_durable_write_at(vms_durable_fd(((DirParts *)parts)->file), bytes, len,
+                                index * parts->part_size, error);
+}
+
+static bool dir_finish_parts(VmsStore *store, VmsStoreParts *parts, GCancellable *cancellable,
+                             GError **error)
+{
+    return check_root((Dir *)store, error) && vms_durable_finish(((DirParts *)parts)->file, error);
+}
+
+static void dir_free_parts(VmsStore *store, VmsStoreParts *parts)
+{
+    vms_durable_free(((DirParts *)parts)->file);
+    g_free(parts->name);
+    g_free(parts);
+}
+
+typedef struct {
+    Dir *dir;
+    gint64 before_us;
+    unsigned count;
+} Stale;
+
+static bool remove_stale(void *user, const char *name, uint64_t size, GError **error)
+{
+    Stale *stale = user;
+    g_autofree char *path = g_build_filename(stale->dir->path, name, NULL);
+    struct stat st;
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT || vms_fail_errno(error, errno, "%s", path);
+    if (!S_ISREG(st.st_mode) || st.st_mtime * G_USEC_PER_SEC > stale->before_us)
+        return true;
+    if (unlink(path) < 0)
+        return errno == ENOENT || vms_fail_errno(error, errno, "%s", path);
+    stale->count++;
+    return true;
+}
+
+static bool dir_abort_parts(VmsStore *store, uint64_t older_than_s, unsigned *ret_count,
+                            GCancellable *cancellable, GError **error)
+{
+    Dir *dir = (Dir *)store;
+    gint64 age_us = (gint64)MIN(older_than_s, G_MAXINT32) * G_USEC_PER_SEC;
+    Stale stale = {dir, g_get_real_time() - age_us, 0};
+    Walk walk = {remove_stale, &stale, cancellable, true};
+    bool ok = check_root(dir, error) && walk_directory(&walk, dir->path, "", 0, error);
+    *ret_count += stale.count;
+    return ok;
 }
 
 static void dir_free(VmsStore *store)
@@ -246,6 +331,11 @@ static const VmsStoreOps dir_ops = {
     .list = dir_list,
     .remove = dir_remove,
     .free = dir_free,
+    .begin_parts = dir_begin_parts,
+    .put_part = dir_put_part,
+    .finish_parts = dir_finish_parts,
+    .free_parts = dir_free_parts,
+    .abort_parts = dir_abort_parts,
 };
 
 VmsStore *vms_dir_open(const char *path, bool create, GError **error)

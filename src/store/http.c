@@ -93,7 +93,8 @@ static void set_method(Transfer *transfer)
 {
     CURL *easy = transfer->easy;
     const VmsHttpRequest *request = transfer->request;
-    if (g_str_equal(request->method, "PUT")) {
+    bool posts = g_str_equal(request->method, "POST");
+    if (posts || g_str_equal(request->method, "PUT")) {
         size_t len = request->body ? g_bytes_get_size(request->body) : 0;
         curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
         curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)len);
@@ -102,6 +103,8 @@ static void set_method(Transfer *transfer)
         curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
         curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
         curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
+        if (posts)
+            curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "POST");
     } else if (g_str_equal(request->method, "HEAD")) {
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     } else if (!g_str_equal(request->method, "GET")) {

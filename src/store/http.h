@@ -30,10 +30,10 @@ typedef struct {
 } VmsHttpSign;
 
 typedef struct {
-    const char *method; /* GET, HEAD, PUT, DELETE */
+    const char *method; /* GET, HEAD, PUT, POST, DELETE */
     const char *url;
     const char *const *headers; /* "Name: value", NULL-terminated; nullable */
-    GBytes *body;               /* PUT only, nullable: empty */
+    GBytes *body;               /* PUT and POST, nullable: empty */
     const char *range;          /* "0-99" or "100-"; nullable */
     const VmsHttpSign *sign;    /* nullable */
     size_t max_body;            /* of a 2xx reply: a longer one is FAILED */

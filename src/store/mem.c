@@ -99,6 +99,54 @@ static bool mem_remove(VmsStore *store, const char *name, GCancellable *cancella
     return true;
 }
 
+typedef struct {
+    VmsStoreParts parts;
+    uint8_t *data;
+} MemParts;
+
+static VmsStoreParts *mem_begin_parts(VmsStore *store, const char *name, uint64_t size,
+                                      uint64_t part_size, GCancellable *cancellable, GError **error)
+{
+    uint8_t *data = g_try_malloc0((size_t)size);
+    if (!data)
+        return vms_fail_null(error, VMS_ERROR_NO_SPACE, "no memory");
+    MemParts *parts = g_new0(MemParts, 1);
+    parts->parts = (VmsStoreParts){g_strdup(name), size, part_size};
+    parts->data = data;
+    return &parts->parts;
+}
+
+static bool mem_put_part(VmsStore *store, VmsStoreParts *parts, unsigned index, GBytes *data,
+                         GCancellable *cancellable, GError **error)
+{
+    size_t len;
+    const void *bytes = g_bytes_get_data(data, &len);
+    memcpy(((MemParts *)parts)->data + index * parts->part_size, bytes, len);
+    return true;
+}
+
+static bool mem_finish_parts(VmsStore *store, VmsStoreParts *parts, GCancellable *cancellable,
+                             GError **error)
+{
+    uint8_t *data = g_steal_pointer(&((MemParts *)parts)->data);
+    g_autoptr(GBytes) bytes = g_bytes_new_take(data, (size_t)parts->size);
+    return mem_put(store, parts->name, bytes, false, cancellable, error);
+}
+
+static void mem_free_parts(VmsStore *store, VmsStoreParts *parts)
+{
+    g_free(((MemParts *)parts)->data);
+    g_free(parts->name);
+    g_free(parts);
+}
+
+/* What never ended in memory went with its process. */
+static bool mem_abort_parts(VmsStore *store, uint64_t older_than_s, unsigned *ret_count,
+                            GCancellable *cancellable, GError **error)
+{
+    return true;
+}
+
 static void mem_free(VmsStore *store)
 {
     Mem *mem = (Mem *)store;
@@ -115,6 +163,11 @@ static const VmsStoreOps mem_ops = {
     .list = mem_list,
     .remove = mem_remove,
     .free = mem_free,
+    .begin_parts = mem_begin_parts,
+    .put_part = mem_put_part,
+    .finish_parts = mem_finish_parts,
+    .free_parts = mem_free_parts,
+    .abort_parts = mem_abort_parts,
 };
 
 VmsStore *vms_mem_new(void)

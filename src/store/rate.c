@@ -45,6 +45,42 @@ static bool rate_remove(VmsStore *store, const char *name, GCancellable *cancell
     return inner->ops->remove(inner, name, cancellable, error);
 }
 
+static VmsStoreParts *rate_begin_parts(VmsStore *store, const char *name, uint64_t size,
+                                       uint64_t part_size, GCancellable *cancellable,
+                                       GError **error)
+{
+    VmsStore *inner = ((Rate *)store)->inner;
+    return inner->ops->begin_parts(inner, name, size, part_size, cancellable, error);
+}
+
+static bool rate_put_part(VmsStore *store, VmsStoreParts *parts, unsigned index, GBytes *data,
+                          GCancellable *cancellable, GError **error)
+{
+    Rate *self = (Rate *)store;
+    return vms_rate_take(self->rate, g_bytes_get_size(data), cancellable, error) &&
+           self->inner->ops->put_part(self->inner, parts, index, data, cancellable, error);
+}
+
+static bool rate_finish_parts(VmsStore *store, VmsStoreParts *parts, GCancellable *cancellable,
+                              GError **error)
+{
+    VmsStore *inner = ((Rate *)store)->inner;
+    return inner->ops->finish_parts(inner, parts, cancellable, error);
+}
+
+static void rate_free_parts(VmsStore *store, VmsStoreParts *parts)
+{
+    VmsStore *inner = ((Rate *)store)->inner;
+    inner->ops->free_parts(inner, parts);
+}
+
+static bool rate_abort_parts(VmsStore *store, uint64_t older_than_s, unsigned *ret_count,
+                             GCancellable *cancellable, GError **error)
+{
+    VmsStore *inner = ((Rate *)store)->inner;
+    return inner->ops->abort_parts(inner, older_than_s, ret_count, cancellable, error);
+}
+
 static void rate_free(VmsStore *store)
 {
     Rate *self = (Rate *)store;
@@ -61,6 +97,11 @@ static const VmsStoreOps rate_ops = {
     .list = rate_list,
     .remove = rate_remove,
     .free = rate_free,
+    .begin_parts = rate_begin_parts,
+    .put_part = rate_put_part,
+    .finish_parts = rate_finish_parts,
+    .free_parts = rate_free_parts,
+    .abort_parts = rate_abort_parts,
 };
 
 VmsStore *vms_rate_store_new(VmsStore *inner, uint64_t bytes_per_s)

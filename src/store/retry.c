@@ -270,6 +270,85 @@ static bool retry_remove(VmsStore *store, const char *name, GCancellable *cancel
     }
 }
 
+static VmsStoreParts *retry_begin_parts(VmsStore *store, const char *name, uint64_t size,
+                                        uint64_t part_size, GCancellable *cancellable,
+                                        GError **error)
+{
+    Retry *retry = (Retry *)store;
+    g_autofree char *what = g_strdup_printf("begin %s", name);
+    Course course = begin(retry, what, cancellable);
+    for (;;) {
+        g_autoptr(GError) failure = NULL;
+        VmsStoreParts *parts = retry->inner->ops->begin_parts(retry->inner, name, size, part_size,
+                                                              cancellable, &failure);
+        if (parts) {
+            answered(retry);
+            return parts;
+        }
+        if (!again(&course, &failure)) {
+            g_propagate_error(error, g_steal_pointer(&failure));
+            return NULL;
+        }
+    }
+}
+
+static bool retry_put_part(VmsStore *store, VmsStoreParts *parts, unsigned index, GBytes *data,
+                           GCancellable *cancellable, GError **error)
+{
+    Retry *retry = (Retry *)store;
+    g_autofree char *what = g_strdup_printf("put %s, part %u", parts->name, index + 1);
+    Course course = begin(retry, what, cancellable);
+    for (;;) {
+        g_autoptr(GError) failure = NULL;
+        if (retry->inner->ops->put_part(retry->inner, parts, index, data, cancellable, &failure))
+            return answered(retry);
+        if (!again(&course, &failure)) {
+            g_propagate_error(error, g_steal_pointer(&failure));
+            return false;
+        }
+    }
+}
+
+static bool retry_finish_parts(VmsStore *store, VmsStoreParts *parts, GCancellable *cancellable,
+                               GError **error)
+{
+    Retry *retry = (Retry *)store;
+    g_autofree char *what = g_strdup_printf("finish %s", parts->name);
+    Course course = begin(retry, what, cancellable);
+    for (;;) {
+        g_autoptr(GError) failure = NULL;
+        if (retry->inner->ops->finish_parts(retry->inner, parts, cancellable, &failure))
+            return answered(retry);
+        if (!again(&course, &failure)) {
+            g_propagate_error(error, g_steal_pointer(&failure));
+            return false;
+        }
+    }
+}
+
+static void retry_free_parts(VmsStore *store, VmsStoreParts *parts)
+{
+    VmsStore *inner = ((Retry *)store)->inner;
+    inner->ops->free_parts(inner, parts);
+}
+
+static bool retry_abort_parts(VmsStore *store, uint64_t older_than_s, unsigned *ret_count,
+                              GCancellable *cancellable, GError **error)
+{
+    Retry *retry = (Retry *)store;
+    Course course = begin(retry, "drop unfinished uploads", cancellable);
+    for (;;) {
+        g_autoptr(GError) failure = NULL;
+        if (retry->inner->ops->abort_parts(retry->inner, older_than_s, ret_count, cancellable,
+                                           &failure))
+            return answered(retry);
+        if (!again(&course, &failure)) {
+            g_propagate_error(error, g_steal_pointer(&failure));
+            return false;
+        }
+    }
+}
+
 static void retry_free(VmsStore *store)
 {
     Retry *retry = (Retry *)store;
@@ -285,6 +364,11 @@ static const VmsStoreOps retry_ops = {
     .list = retry_list,
     .remove = retry_remove,
     .free = retry_free,
+    .begin_parts = retry_begin_parts,
+    .put_part = retry_put_part,
+    .finish_parts = retry_finish_parts,
+    .free_parts = retry_free_parts,
+    .abort_parts = retry_abort_parts,
 };
 
 VmsStore *vms_retry_new(VmsStore *inner, const VmsRetryOptions *options)

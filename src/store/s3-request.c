@@ -88,7 +88,9 @@ static GPtrArray *headers_of(const VmsS3Request *request, const VmsS3Keys *keys)
     GPtrArray *headers = g_ptr_array_new_with_free_func(free_header);
     const char *hash = request->checksum ? g_checksum_get_string(request->checksum) : EMPTY_SHA256;
     g_ptr_array_add(headers, g_strconcat("x-amz-content-sha256: ", hash, NULL));
-    if (request->checksum) {
+    if (request->md5) {
+        g_ptr_array_add(headers, g_strconcat("Content-MD5: ", request->md5, NULL));
+    } else if (request->checksum) {
         /* kept and sent back by AWS, and asked for by its buckets with Object Lock */
         g_autofree char *base64 = checksum_base64(request->checksum);
         g_ptr_array_add(headers, g_strconcat("x-amz-checksum-sha256: ", base64, NULL));
@@ -146,4 +148,22 @@ bool vms_s3_request_fail(VmsS3Bucket *bucket, const VmsHttpReply *reply, GError 
     VmsS3ErrorContext context = {bucket->url.bucket, bucket->region,
                                  keys ? keys->access_key_id : "none"};
     return vms_s3_error_set(error, reply, &context);
+}
+
+bool vms_s3_success(const VmsHttpReply *reply)
+{
+    return reply->status >= 200 && reply->status <= 299;
+}
+
+/* "5d41…" of 32 hex digits: an MD5 sum, unless the server encrypts with keys of its own. */
+static bool etag_is_md5(const VmsHttpReply *reply)
+{
+    const char *etag = reply->etag;
+    return etag && !reply->encryption && strlen(etag) == 34 && etag[0] == '"' && etag[33] == '"' &&
+           strspn(etag + 1, "0123456789abcdefABCDEF") == 32;
+}
+
+bool vms_s3_etag_may_be(const VmsHttpReply *reply, const char *md5)
+{
+    return !etag_is_md5(reply) || g_ascii_strncasecmp(reply->etag + 1, md5, 32) == 0;
 }

@@ -21,8 +21,10 @@ void vms_s3_request_clear(VmsS3Bucket *bucket);
 typedef struct {
     const char *method;
     const char *url;
-    GBytes *body;        /* PUT */
-    GChecksum *checksum; /* PUT: SHA-256 of body; is read, so it cannot be updated any more */
+    GBytes *body;        /* PUT, POST */
+    GChecksum *checksum; /* of body, SHA-256; is read, so it cannot be updated any more */
+    const char *md5;     /* of body, base64, nullable: sent instead of x-amz-checksum-sha256, which
+                            means something else where the body is not the object */
     bool only_new;       /* PUT: If-None-Match: * */
     const char *range;   /* nullable */
     size_t max_body;
@@ -34,3 +36,9 @@ bool vms_s3_request_run(VmsS3Bucket *bucket, const VmsS3Request *request, VmsHtt
 
 /* vms_s3_error_set for a reply from this bucket. */
 bool vms_s3_request_fail(VmsS3Bucket *bucket, const VmsHttpReply *reply, GError **error);
+
+/* True for a 2xx. */
+bool vms_s3_success(const VmsHttpReply *reply);
+
+/* False where the reply's ETag looks like an MD5 sum and is another one than md5, in hex. */
+bool vms_s3_etag_may_be(const VmsHttpReply *reply, const char *md5);

@@ -163,3 +163,16 @@ char *vms_s3_url_list(const VmsS3Url *url, const char *below, const char *after,
     }
     return g_string_free(text, FALSE);
 }
+
+char *vms_s3_url_uploads(const VmsS3Url *url, const char *after_key, const char *after_id)
+{
+    /* the order of parameters is that of the signature */
+    g_autofree char *prefix = g_uri_escape_string(url->prefix, NULL, FALSE);
+    g_autofree char *key = g_uri_escape_string(after_key ? after_key : "", NULL, FALSE);
+    g_autofree char *id = g_uri_escape_string(after_id ? after_id : "", NULL, FALSE);
+    if (!after_key)
+        return g_strdup_printf("%s/?max-uploads=1000&prefix=%s&uploads=", url->base, prefix);
+    return g_strdup_printf("%s/?key-marker=%s&max-uploads=1000&prefix=%s&upload-id-marker=%s&"
+                           "uploads=",
+                           url->base, key, prefix, id);
+}

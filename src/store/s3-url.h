@@ -21,5 +21,9 @@ char *vms_s3_url_object(const VmsS3Url *url, const char *name);
  * (nullable). */
 char *vms_s3_url_list(const VmsS3Url *url, const char *below, const char *after, unsigned max_keys);
 
+/* Of a page of the unfinished multipart uploads below the prefix, after the upload after_id of
+ * after_key (both nullable). */
+char *vms_s3_url_uploads(const VmsS3Url *url, const char *after_key, const char *after_id);
+
 /* A region is [a-z0-9-]: it goes into the signature's scope. */
 bool vms_s3_url_valid_region(const char *region);

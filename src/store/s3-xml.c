@@ -16,7 +16,7 @@ typedef struct {
     GString *text; /* of the innermost element */
     unsigned depth;
     bool begun; /* the one outermost element */
-    void (*ended)(void *user, const char *path, const char *text, GError **error);
+    VmsS3XmlFunc ended;
     void *user;
 } Reader;
 
@@ -52,19 +52,20 @@ static void on_text(GMarkupParseContext *context, const char *text, gsize len, v
     g_string_append_len(((Reader *)user)->text, text, (gssize)len);
 }
 
-static bool read_xml(Reader *reader, const char *text, size_t len, GError **error)
+bool vms_s3_xml_read(const char *text, size_t len, VmsS3XmlFunc ended, void *user, GError **error)
 {
     static const GMarkupParser parser = {
         .start_element = on_start, .end_element = on_end, .text = on_text};
-    reader->path = g_string_new(NULL);
-    reader->text = g_string_new(NULL);
+    Reader reader = {
+        .path = g_string_new(NULL), .text = g_string_new(NULL), .ended = ended, .user = user};
     g_autoptr(GMarkupParseContext) context =
-        g_markup_parse_context_new(&parser, G_MARKUP_TREAT_CDATA_AS_TEXT, reader, NULL);
-    bool ok = g_markup_parse_context_parse(context, len > 0 ? text : "", (gssize)len, error) &&
-              g_markup_parse_context_end_parse(context, error);
-    g_string_free(reader->path, TRUE);
-    g_string_free(reader->text, TRUE);
-    return ok;
+        g_markup_parse_context_new(&parser, G_MARKUP_TREAT_CDATA_AS_TEXT, &reader, NULL);
+    g_autoptr(GError) wrong = NULL;
+    bool ok = g_markup_parse_context_parse(context, len > 0 ? text : "", (gssize)len, &wrong) &&
+              g_markup_parse_context_end_parse(context, &wrong);
+    g_string_free(reader.path, TRUE);
+    g_string_free(reader.text, TRUE);
+    return ok || vms_fail(error, VMS_ERROR_INVALID, "%.200s", wrong->message);
 }
 
 typedef struct {
@@ -142,12 +143,7 @@ bool vms_s3_xml_page(const char *text, size_t len, VmsS3Page *ret_page, GError *
 {
     PageReader page = {.page.objects = g_array_new(FALSE, FALSE, sizeof(VmsS3Object))};
     g_array_set_clear_func(page.page.objects, clear_object);
-    Reader reader = {.ended = page_ended, .user = &page};
-    g_autoptr(GError) wrong = NULL;
-    bool ok = read_xml(&reader, text, len, &wrong);
-    if (!ok)
-        vms_fail(error, VMS_ERROR_INVALID, "%.200s", wrong->message);
-    ok = ok && finish_page(&page, error);
+    bool ok = vms_s3_xml_read(text, len, page_ended, &page, error) && finish_page(&page, error);
     g_free(page.key);
     if (ok)
         *ret_page = page.page;
@@ -186,9 +182,8 @@ static void fault_ended(void *user, const char *path, const char *text, GError *
 void vms_s3_xml_fault(const char *text, size_t len, VmsS3Fault *ret_fault)
 {
     VmsS3Fault fault = {g_strdup(""), g_strdup(""), g_strdup("")};
-    Reader reader = {.ended = fault_ended, .user = &fault};
     /* a document cut short may still have begun with the code */
-    read_xml(&reader, text, len, NULL);
+    vms_s3_xml_read(text, len, fault_ended, &fault, NULL);
     *ret_fault = fault;
 }
 

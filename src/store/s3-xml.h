@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The two XML documents of S3 that are read: a page of ListObjectsV2 and an error. Pure functions
- * on bytes from the network. */
+/* The XML documents of S3 that every store needs: a page of ListObjectsV2 and an error; those of
+ * multipart uploads are in s3-xml-uploads.h. Pure functions on bytes from the network. */
 #pragma once
 
 #include <glib.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* At the end of each element: path is "/ListBucketResult/Contents/Key". Sets *error to stop. */
+typedef void (*VmsS3XmlFunc)(void *user, const char *path, const char *text, GError **error);
+
+/* INVALID where text is not well-formed, or is nested without need. */
+bool vms_s3_xml_read(const char *text, size_t len, VmsS3XmlFunc ended, void *user, GError **error);
 
 typedef struct {
     char *key;

@@ -7,8 +7,8 @@
 
 #include "base/error.h"
 #include "store/s3-list.h"
+#include "store/s3-private.h"
 #include "store/s3-range.h"
-#include "store/s3-request.h"
 
 #include <string.h>
 
@@ -19,26 +19,13 @@
 
 enum { UNKNOWN, YES, NO };
 
-typedef struct {
-    VmsStore store;
-    VmsS3Bucket bucket;
-    int bucket_seen;   /* atomic bool */
-    int conditional;   /* atomic: If-None-Match is UNKNOWN, YES, NO */
-    int etag_is_other; /* atomic bool: an ETag was not the MD5 of what is nevertheless right */
-} S3;
-
-static bool is_success(const VmsHttpReply *reply)
-{
-    return reply->status >= 200 && reply->status <= 299;
-}
-
-static bool fail_with(S3 *s3, const VmsHttpReply *reply, GError **error)
+static bool fail_with(VmsS3 *s3, const VmsHttpReply *reply, GError **error)
 {
     return vms_s3_request_fail(&s3->bucket, reply, error);
 }
 
 /* 404 to HEAD does not say whether it is the object or the bucket that is missing. */
-static bool check_bucket(S3 *s3, GCancellable *cancellable, GError **error)
+static bool check_bucket(VmsS3 *s3, GCancellable *cancellable, GError **error)
 {
     if (g_atomic_int_get(&s3->bucket_seen))
         return true;
@@ -54,7 +41,7 @@ static bool check_bucket(S3 *s3, GCancellable *cancellable, GError **error)
 }
 
 /* HEAD was refused, without a word why: the same for one byte, whose refusal has a body. */
-static bool look_with_get(S3 *s3, const char *url, bool *ret_exists, uint64_t *ret_size,
+static bool look_with_get(VmsS3 *s3, const char *url, bool *ret_exists, uint64_t *ret_size,
                           GCancellable *cancellable, GError **error)
 {
     VmsS3Request request = {.method = "GET", .url = url, .range = "0-0", .max_body = 1};
@@ -75,7 +62,7 @@ static bool look_with_get(S3 *s3, const char *url, bool *ret_exists, uint64_t *r
 static bool s3_has(VmsStore *store, const char *name, bool *ret_exists, uint64_t *ret_size,
                    GCancellable *cancellable, GError **error)
 {
-    S3 *s3 = (S3 *)store;
+    VmsS3 *s3 = (VmsS3 *)store;
     g_autofree char *url = vms_s3_url_object(&s3->bucket.url, name);
     VmsS3Request request = {.method = "HEAD", .url = url};
     g_auto(VmsHttpReply) reply = {0};
@@ -87,7 +74,7 @@ static bool s3_has(VmsStore *store, const char *name, bool *ret_exists, uint64_t
     }
     if (reply.status >= 500 || reply.status == 429)
         return fail_with(s3, &reply, error);
-    if (!is_success(&reply) || reply.length < 0)
+    if (!vms_s3_success(&reply) || reply.length < 0)
         return look_with_get(s3, url, ret_exists, ret_size, cancellable, error);
     g_atomic_int_set(&s3->bucket_seen, 1);
     *ret_exists = true;
@@ -102,7 +89,7 @@ static GBytes *take_body(VmsHttpReply *reply)
 }
 
 /* For what cannot be asked as a range: nothing, or what begins or ends beyond the end. */
-static GBytes *get_at_end(S3 *s3, const char *name, uint64_t offset, uint64_t length,
+static GBytes *get_at_end(VmsS3 *s3, const char *name, uint64_t offset, uint64_t length,
                           GCancellable *cancellable, GError **error)
 {
     bool exists = false;
@@ -145,7 +132,7 @@ static GBytes *check_whole(VmsHttpReply *reply, uint64_t offset, uint64_t length
 static GBytes *s3_get(VmsStore *store, const char *name, uint64_t offset, uint64_t length,
                       GCancellable *cancellable, GError **error)
 {
-    S3 *s3 = (S3 *)store;
+    VmsS3 *s3 = (VmsS3 *)store;
     bool to_end = length == UINT64_MAX;
     if (offset > INT64_MAX || length == 0 || (!to_end && length > INT64_MAX - offset))
         return get_at_end(s3, name, offset, length, cancellable, error);
@@ -175,23 +162,9 @@ static GBytes *s3_get(VmsStore *store, const char *name, uint64_t offset, uint64
     return NULL;
 }
 
-/* "5d41…" of 32 hex digits: an MD5 sum, unless the server encrypts with keys of its own. */
-static bool etag_is_md5(const VmsHttpReply *reply)
-{
-    const char *etag = reply->etag;
-    return etag && !reply->encryption && strlen(etag) == 34 && etag[0] == '"' && etag[33] == '"' &&
-           strspn(etag + 1, "0123456789abcdefABCDEF") == 32;
-}
-
-static bool etag_matches(const VmsHttpReply *reply, GBytes *data)
-{
-    g_autofree char *md5 = g_compute_checksum_for_bytes(G_CHECKSUM_MD5, data);
-    return g_ascii_strncasecmp(reply->etag + 1, md5, 32) == 0;
-}
-
 /* The server has checked x-amz-content-sha256 if it checks anything; this is for the others. An
  * ETag that differs proves nothing by itself, so then the object is read back. */
-static bool check_stored(S3 *s3, const char *name, GBytes *data, GChecksum *checksum,
+static bool check_stored(VmsS3 *s3, const char *name, GBytes *data, GChecksum *checksum,
                          const VmsHttpReply *reply, GCancellable *cancellable, GError **error)
 {
     if (reply->checksum_sha256) {
@@ -202,7 +175,10 @@ static bool check_stored(S3 *s3, const char *name, GBytes *data, GChecksum *chec
         return g_str_equal(want, reply->checksum_sha256) ||
                vms_fail(error, VMS_ERROR_TRANSIENT, "the server stored other bytes than were sent");
     }
-    if (g_atomic_int_get(&s3->etag_is_other) || !etag_is_md5(reply) || etag_matches(reply, data))
+    if (g_atomic_int_get(&s3->etag_is_other))
+        return true;
+    g_autofree char *md5 = g_compute_checksum_for_bytes(G_CHECKSUM_MD5, data);
+    if (vms_s3_etag_may_be(reply, md5))
         return true;
     g_autoptr(GBytes) back = s3_get(&s3->store, name, 0, UINT64_MAX, cancellable, error);
     if (!back)
@@ -213,8 +189,9 @@ static bool check_stored(S3 *s3, const char *name, GBytes *data, GChecksum *chec
     return true;
 }
 
-static bool send_object(S3 *s3, const char *name, GBytes *data, GChecksum *checksum, bool only_new,
-                        VmsHttpReply *ret_reply, GCancellable *cancellable, GError **error)
+static bool send_object(VmsS3 *s3, const char *name, GBytes *data, GChecksum *checksum,
+                        bool only_new, VmsHttpReply *ret_reply, GCancellable *cancellable,
+                        GError **error)
 {
     g_autofree char *url = vms_s3_url_object(&s3->bucket.url, name);
     VmsS3Request request = {.method = "PUT",
@@ -226,20 +203,20 @@ static bool send_object(S3 *s3, const char *name, GBytes *data, GChecksum *check
     return vms_s3_request_run(&s3->bucket, &request, ret_reply, cancellable, error);
 }
 
-static bool put_plain(S3 *s3, const char *name, GBytes *data, GChecksum *checksum,
+static bool put_plain(VmsS3 *s3, const char *name, GBytes *data, GChecksum *checksum,
                       GCancellable *cancellable, GError **error)
 {
     g_auto(VmsHttpReply) reply = {0};
     if (!send_object(s3, name, data, checksum, false, &reply, cancellable, error))
         return false;
-    if (!is_success(&reply))
+    if (!vms_s3_success(&reply))
         return fail_with(s3, &reply, error);
     g_atomic_int_set(&s3->bucket_seen, 1);
     return check_stored(s3, name, data, checksum, &reply, cancellable, error);
 }
 
 /* Whether the condition was understood: once more the same bytes, which must now be refused. */
-static void probe_condition(S3 *s3, const char *name, GBytes *data, GChecksum *checksum,
+static void probe_condition(VmsS3 *s3, const char *name, GBytes *data, GChecksum *checksum,
                             GCancellable *cancellable)
 {
     g_auto(VmsHttpReply) reply = {0};
@@ -248,11 +225,11 @@ static void probe_condition(S3 *s3, const char *name, GBytes *data, GChecksum *c
         return;
     if (reply.status == 412)
         g_atomic_int_set(&s3->conditional, YES);
-    else if (is_success(&reply))
+    else if (vms_s3_success(&reply))
         g_atomic_int_set(&s3->conditional, NO);
 }
 
-static bool put_only_new(S3 *s3, const char *name, GBytes *data, GChecksum *checksum,
+static bool put_only_new(VmsS3 *s3, const char *name, GBytes *data, GChecksum *checksum,
                          GCancellable *cancellable, GError **error)
 {
     int conditional = g_atomic_int_get(&s3->conditional);
@@ -275,7 +252,7 @@ static bool put_only_new(S3 *s3, const char *name, GBytes *data, GChecksum *chec
         g_atomic_int_set(&s3->conditional, NO);
         return put_plain(s3, name, data, checksum, cancellable, error);
     }
-    if (!is_success(&reply))
+    if (!vms_s3_success(&reply))
         return fail_with(s3, &reply, error);
     g_atomic_int_set(&s3->bucket_seen, 1);
     if (conditional == UNKNOWN)
@@ -286,7 +263,7 @@ static bool put_only_new(S3 *s3, const char *name, GBytes *data, GChecksum *chec
 static bool s3_put(VmsStore *store, const char *name, GBytes *data, bool only_new,
                    GCancellable *cancellable, GError **error)
 {
-    S3 *s3 = (S3 *)store;
+    VmsS3 *s3 = (VmsS3 *)store;
     size_t len;
     const void *bytes = g_bytes_get_data(data, &len);
     if (len > MAX_PUT)
@@ -301,21 +278,21 @@ static bool s3_put(VmsStore *store, const char *name, GBytes *data, bool only_ne
 
 static bool s3_remove(VmsStore *store, const char *name, GCancellable *cancellable, GError **error)
 {
-    S3 *s3 = (S3 *)store;
+    VmsS3 *s3 = (VmsS3 *)store;
     g_autofree char *url = vms_s3_url_object(&s3->bucket.url, name);
     VmsS3Request request = {.method = "DELETE", .url = url, .max_body = MAX_ANSWER};
     g_auto(VmsHttpReply) reply = {0};
     if (!vms_s3_request_run(&s3->bucket, &request, &reply, cancellable, error))
         return false;
     bool gone = reply.status == 404 && !vms_s3_error_is_no_bucket(&reply);
-    return gone || is_success(&reply) || fail_with(s3, &reply, error);
+    return gone || vms_s3_success(&reply) || fail_with(s3, &reply, error);
 }
 
 static bool s3_list_after(VmsStore *store, const char *prefix, const char *after,
                           VmsStoreListFunc func, void *user, GCancellable *cancellable,
                           GError **error)
 {
-    S3 *s3 = (S3 *)store;
+    VmsS3 *s3 = (VmsS3 *)store;
     return vms_s3_list_run(&s3->bucket, prefix, after, func, user, cancellable, error);
 }
 
@@ -327,7 +304,7 @@ static bool s3_list(VmsStore *store, const char *prefix, VmsStoreListFunc func, 
 
 static void s3_free(VmsStore *store)
 {
-    S3 *s3 = (S3 *)store;
+    VmsS3 *s3 = (VmsS3 *)store;
     vms_s3_request_clear(&s3->bucket);
     g_free(store->location);
     g_free(s3);
@@ -341,6 +318,11 @@ static const VmsStoreOps s3_ops = {
     .remove = s3_remove,
     .free = s3_free,
     .list_after = s3_list_after,
+    .begin_parts = vms_s3_begin_parts,
+    .put_part = vms_s3_put_part,
+    .finish_parts = vms_s3_finish_parts,
+    .free_parts = vms_s3_free_parts,
+    .abort_parts = vms_s3_abort_parts,
 };
 
 VmsStore *vms_s3_open(const VmsS3Options *options, GError **error)
@@ -348,7 +330,7 @@ VmsStore *vms_s3_open(const VmsS3Options *options, GError **error)
     VmsS3Bucket bucket = {0};
     if (!vms_s3_request_init(&bucket, options, error))
         return NULL;
-    S3 *s3 = g_new0(S3, 1);
+    VmsS3 *s3 = g_new0(VmsS3, 1);
     s3->store.ops = &s3_ops;
     s3->bucket = bucket;
     size_t prefix_len = strlen(bucket.url.prefix);

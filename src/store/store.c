@@ -45,7 +45,7 @@ bool vms_store_valid_name(const char *name)
     return !check_parts(name);
 }
 
-static bool check_name(const char *name, GError **error)
+bool vms_store_check_name(const char *name, GError **error)
 {
     const char *wrong = check_parts(name);
     if (!wrong)
@@ -61,13 +61,13 @@ static bool check_prefix(const char *prefix, GError **error)
     if (prefix[len - 1] != '/')
         return vms_fail(error, VMS_ERROR_INVALID, "prefix \"%.80s\" does not end in /", prefix);
     g_autofree char *name = g_strndup(prefix, len - 1);
-    return check_name(name, error);
+    return vms_store_check_name(name, error);
 }
 
 bool vms_store_put(VmsStore *store, const char *name, GBytes *data, bool only_new,
                    GCancellable *cancellable, GError **error)
 {
-    if (check_name(name, error) && vms_check_cancelled(cancellable, error) &&
+    if (vms_store_check_name(name, error) && vms_check_cancelled(cancellable, error) &&
         store->ops->put(store, name, data, only_new, cancellable, error))
         return true;
     return vms_prefix(error, "%s: put %s", store->location, name);
@@ -77,7 +77,7 @@ GBytes *vms_store_get(VmsStore *store, const char *name, uint64_t offset, uint64
                       GCancellable *cancellable, GError **error)
 {
     GBytes *data = NULL;
-    if (check_name(name, error) && vms_check_cancelled(cancellable, error))
+    if (vms_store_check_name(name, error) && vms_check_cancelled(cancellable, error))
         data = store->ops->get(store, name, offset, length, cancellable, error);
     if (!data)
         vms_prefix(error, "%s: get %s", store->location, name);
@@ -89,7 +89,7 @@ bool vms_store_has(VmsStore *store, const char *name, bool *ret_exists, uint64_t
 {
     uint64_t size = 0;
     bool exists = false;
-    if (!check_name(name, error) || !vms_check_cancelled(cancellable, error) ||
+    if (!vms_store_check_name(name, error) || !vms_check_cancelled(cancellable, error) ||
         !store->ops->has(store, name, &exists, &size, cancellable, error))
         return vms_prefix(error, "%s: look for %s", store->location, name);
     *ret_exists = exists;
@@ -109,7 +109,7 @@ bool vms_store_list(VmsStore *store, const char *prefix, VmsStoreListFunc func, 
 
 bool vms_store_remove(VmsStore *store, const char *name, GCancellable *cancellable, GError **error)
 {
-    if (check_name(name, error) && vms_check_cancelled(cancellable, error) &&
+    if (vms_store_check_name(name, error) && vms_check_cancelled(cancellable, error) &&
         store->ops->remove(store, name, cancellable, error))
         return true;
     return vms_prefix(error, "%s: remove %s", store->location, name);

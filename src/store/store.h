@@ -15,6 +15,12 @@ typedef struct VmsStore VmsStore;
  */
 typedef bool (*VmsStoreListFunc)(void *user, const char *name, uint64_t size, GError **error);
 
+/* A large object on its way (upload.h). What a store keeps beside it follows in its own struct. */
+typedef struct {
+    char *name;
+    uint64_t size, part_size; /* size > part_size */
+} VmsStoreParts;
+
 typedef struct {
     /* See the functions below. length is UINT64_MAX for "to the end". */
     bool (*put)(VmsStore *store, const char *name, GBytes *data, bool only_new,
@@ -32,6 +38,20 @@ typedef struct {
     bool (*list_after)(VmsStore *store, const char *prefix, const char *after,
                        VmsStoreListFunc func, void *user, GCancellable *cancellable,
                        GError **error);
+    /* An object in parts, for upload.h. Each part but the last
+     * has part_size bytes, part index begins at index * part_size. put_part may run in several
+     * threads, and again for a part that failed as TRANSIENT; so may finish_parts. free_parts drops
+     * what finish_parts has not made an object. */
+    VmsStoreParts *(*begin_parts)(VmsStore *store, const char *name, uint64_t size,
+                                  uint64_t part_size, GCancellable *cancellable, GError **error);
+    bool (*put_part)(VmsStore *store, VmsStoreParts *parts, unsigned index, GBytes *data,
+                     GCancellable *cancellable, GError **error);
+    bool (*finish_parts)(VmsStore *store, VmsStoreParts *parts, GCancellable *cancellable,
+                         GError **error);
+    void (*free_parts)(VmsStore *store, VmsStoreParts *parts);
+    /* vms_store_abort_uploads; *ret_count is added to. */
+    bool (*abort_parts)(VmsStore *store, uint64_t older_than_s, unsigned *ret_count,
+                        GCancellable *cancellable, GError **error);
 } VmsStoreOps;
 
 struct VmsStore {
@@ -67,5 +87,7 @@ void vms_store_free(VmsStore *store);
 /* For stores that list places where other programs may put things: true where vms_store_put would
  * take the name. */
 bool vms_store_valid_name(const char *name);
+/* The same with INVALID, for the error message. */
+bool vms_store_check_name(const char *name, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsStore, vms_store_free)

@@ -85,8 +85,14 @@ static void step_free(VmsStore *base)
     g_free(base);
 }
 
-static const VmsStoreOps step_ops = {step_put,    step_get,  step_has, step_list,
-                                     step_remove, step_free, NULL};
+static const VmsStoreOps step_ops = {
+    .put = step_put,
+    .get = step_get,
+    .has = step_has,
+    .list = step_list,
+    .remove = step_remove,
+    .free = step_free,
+};
 
 static bool copy_object(void *user, const char *name, uint64_t size, GError **error)
 {

@@ -116,10 +116,23 @@ static void flaky_free(VmsStore *store)
     g_free(flaky);
 }
 
-static const VmsStoreOps unordered_ops = {flaky_put,    flaky_get,  flaky_has, flaky_list,
-                                          flaky_remove, flaky_free, NULL};
-static const VmsStoreOps ordered_ops = {flaky_put,    flaky_get,  flaky_has,       flaky_list,
-                                        flaky_remove, flaky_free, flaky_list_after};
+static const VmsStoreOps unordered_ops = {
+    .put = flaky_put,
+    .get = flaky_get,
+    .has = flaky_has,
+    .list = flaky_list,
+    .remove = flaky_remove,
+    .free = flaky_free,
+};
+static const VmsStoreOps ordered_ops = {
+    .put = flaky_put,
+    .get = flaky_get,
+    .has = flaky_has,
+    .list = flaky_list,
+    .remove = flaky_remove,
+    .free = flaky_free,
+    .list_after = flaky_list_after,
+};
 
 static unsigned messages;
 static char *last_message;
