@@ -87,7 +87,7 @@ _vmsnap_value() { # OPTION: false where it has none that we know
 _vmsnap_argument() { # COMMAND
 	case $1 in
 	init | prune) _vmsnap_repository ;;
-	check | create | export | backup | list | commit | drop | forget) _vmsnap_words "$(_vmsnap_domains)" ;;
+	check | create | export | backup | list | commit | drop | forget | recover) _vmsnap_words "$(_vmsnap_domains)" ;;
 	show | verify | restore) _vmsnap_words "$(_vmsnap_snapshots)" latest ;;
 	help) _vmsnap_words "$(_vmsnap_commands)" ;;
 	esac

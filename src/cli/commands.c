@@ -4,13 +4,11 @@
 #include <string.h>
 
 const VmsCommand *const vms_commands[] = {
-    &vms_init_command,    &vms_check_command,
-    &vms_create_command,  &vms_export_command,
-    &vms_backup_command,  &vms_list_command,
-    &vms_show_command,    &vms_commit_command,
-    &vms_drop_command,    &vms_verify_command,
-    &vms_restore_command, &vms_forget_command,
-    &vms_prune_command,   NULL,
+    &vms_init_command,    &vms_check_command,  &vms_create_command,
+    &vms_export_command,  &vms_backup_command, &vms_list_command,
+    &vms_show_command,    &vms_commit_command, &vms_drop_command,
+    &vms_recover_command, &vms_verify_command, &vms_restore_command,
+    &vms_forget_command,  &vms_prune_command,  NULL,
 };
 
 /* Levenshtein's; b is one of our names, a at most MAX_TYPED long. */

@@ -44,6 +44,7 @@ static const char *const migrations[] = {
     " snapshot TEXT NOT NULL REFERENCES snapshots(id) ON DELETE CASCADE,"
     " repository TEXT NOT NULL, stored TEXT NOT NULL, sequence INTEGER NOT NULL,"
     " PRIMARY KEY (snapshot, repository));",
+    "ALTER TABLE snapshots ADD COLUMN was_running INTEGER NOT NULL DEFAULT 0;",
     NULL,
 };
 
@@ -75,7 +76,7 @@ static bool insert_snapshot(VmsDb *db, const VmsRecord *record, GError **error)
     g_autoptr(VmsDbStmt) stmt = vms_db_prepare(
         db,
         "INSERT INTO snapshots VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,"
-        "?18,?19,?20)",
+        "?18,?19,?20,?21)",
         error);
     if (!stmt)
         return false;
@@ -99,6 +100,7 @@ static bool insert_snapshot(VmsDb *db, const VmsRecord *record, GError **error)
     vms_db_bind_text(stmt, 18, record->repository);
     vms_db_bind_text(stmt, 19, record->repository_snapshot);
     vms_db_bind_text(stmt, 20, record->tpm);
+    vms_db_bind_int64(stmt, 21, record->was_running);
     return vms_db_run(stmt, error);
 }
 
@@ -200,6 +202,7 @@ static VmsRecord *read_snapshot(VmsDbStmt *stmt, GError **error)
     record->repository = g_strdup(vms_db_column_text(stmt, 17));
     record->repository_snapshot = g_strdup(vms_db_column_text(stmt, 18));
     record->tpm = g_strdup(vms_db_column_text(stmt, 19));
+    record->was_running = vms_db_column_int64(stmt, 20) != 0;
     return g_steal_pointer(&record);
 }
 

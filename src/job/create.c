@@ -33,8 +33,8 @@ static bool check_leftovers(VmsCatalog *catalog, const VmsFacts *facts, GError *
         if (record->status == VMS_STATUS_PREPARING || record->status == VMS_STATUS_CAPTURING)
             return vms_fail(error, VMS_ERROR_REFUSED,
                             "%s: snapshot %s was interrupted while it was taken; clear it with "
-                            "\"vmsnap drop %s --snapshot %s\", then run again",
-                            facts->name, record->id, facts->name, record->id);
+                            "\"vmsnap recover %s\", then run again",
+                            facts->name, record->id, facts->name);
     }
     return true;
 }
@@ -83,6 +83,7 @@ static VmsRecord *plan(VmsContext *context, const VmsFacts *facts, const VmsChec
     record->uuid = g_strdup(facts->uuid);
     record->status = VMS_STATUS_PREPARING;
     record->created_us = g_get_real_time();
+    record->was_running = facts->state == VIR_DOMAIN_RUNNING;
     record->domain_xml =
         g_strdup(facts->xml_persistent && !facts->active ? facts->xml_persistent : facts->xml);
     if (found->engine != VMS_CHECK_ENGINE_NONE) {

@@ -28,15 +28,39 @@ static bool allowed(const VmsRecord *record, bool drop, GError **error)
                     record->id, record->domain, record->domain);
 }
 
+/* While it was taken. */
+static bool is_interrupted(const VmsRecord *record)
+{
+    return record->status == VMS_STATUS_PREPARING || record->status == VMS_STATUS_CAPTURING;
+}
+
+/* A vmsnap that was killed in the pause, and its guard with it, left the guest paused (P1). One
+ * that has paused itself, for an I/O error say, stays so. */
+static bool resume(virDomainPtr domain, VmsRecord *record, GError **error)
+{
+    int state = VIR_DOMAIN_NOSTATE, reason = 0;
+    if (!is_interrupted(record) || !record->was_running)
+        return true;
+    if (virDomainGetState(domain, &state, &reason, 0) < 0)
+        return vms_virt_fail(error, "state of the domain");
+    if (state != VIR_DOMAIN_PAUSED ||
+        (reason != VIR_DOMAIN_PAUSED_USER && reason != VIR_DOMAIN_PAUSED_MIGRATION &&
+         reason != VIR_DOMAIN_PAUSED_SNAPSHOT && reason != VIR_DOMAIN_PAUSED_UNKNOWN))
+        return true;
+    if (virDomainResume(domain) < 0)
+        return vms_virt_fail(error, "the guest is still paused and cannot be resumed");
+    vms_record_add_note(record, "resumed", "the guest was still paused");
+    return true;
+}
+
 /* A vmsnap that was killed between freeze and thaw left the guest frozen (P1). */
 static void thaw(virDomainPtr domain, VmsRecord *record)
 {
     g_autoptr(GError) cause = NULL;
     g_autoptr(VmsFacts) facts = vms_facts_read(domain, NULL);
     unsigned filesystems = 0;
-    bool interrupted =
-        record->status == VMS_STATUS_PREPARING || record->status == VMS_STATUS_CAPTURING;
-    if (!interrupted || !facts || facts->state != VIR_DOMAIN_RUNNING || !facts->has_agent)
+    if (!is_interrupted(record) || !facts || facts->state != VIR_DOMAIN_RUNNING ||
+        !facts->has_agent)
         return;
     if (!vms_quiesce_thaw_all(domain, THAW_TIMEOUT_S, &filesystems, &cause))
         vms_record_add_note(record, "thaw-failed",
@@ -49,9 +73,8 @@ static void thaw(virDomainPtr domain, VmsRecord *record)
 /* A vmsnap that was killed while QEMU wrote memory for it, on a host without virsh. */
 static bool clean_memory(virDomainPtr domain, const VmsRecord *record, GError **error)
 {
-    bool interrupted =
-        record->status == VMS_STATUS_PREPARING || record->status == VMS_STATUS_CAPTURING;
-    if (!interrupted || record->engine != VMS_ENGINE_COW || virDomainIsActive(domain) != 1)
+    if (!is_interrupted(record) || record->engine != VMS_ENGINE_COW ||
+        virDomainIsActive(domain) != 1)
         return true;
     return vms_cow_clean(domain, error);
 }
@@ -64,7 +87,7 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, G
     g_autoptr(virDomain) domain = vms_conn_lookup(conn, record->uuid, error);
     if (!domain)
         return vms_prefix(error, "the overlays of snapshot %s cannot be merged", record->id);
-    if (!clean_memory(domain, record, error))
+    if (!clean_memory(domain, record, error) || !resume(domain, record, error))
         return false;
     thaw(domain, record);
     if (!vms_overlays_merge(context, catalog, domain, record, true, error))
@@ -74,8 +97,8 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, G
     return true;
 }
 
-static bool finish(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, bool drop,
-                   GError **error)
+bool vms_merge_end(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, VmsStatus otherwise,
+                   const char *reason, GError **error)
 {
     bool exported = record->repository_snapshot != NULL;
     VmsStatus before = record->status;
@@ -87,10 +110,10 @@ static bool finish(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, 
         vms_catalog_save(catalog, record, NULL);
         return false;
     }
-    record->status = exported ? VMS_STATUS_DONE : VMS_STATUS_ABANDONED;
-    if (drop && !exported) {
+    record->status = exported ? VMS_STATUS_DONE : otherwise;
+    if (!exported) {
         g_free(record->reason);
-        record->reason = g_strdup("dropped by the operator");
+        record->reason = g_strdup(reason);
     }
     return vms_catalog_save(catalog, record, error);
 }
@@ -102,7 +125,8 @@ static VmsRecord *run(VmsContext *context, const char *domain, const char *snaps
     if (!claim)
         return NULL;
     if (!allowed(claim->record, drop, error) ||
-        !finish(context, claim->catalog, claim->record, drop, error)) {
+        !vms_merge_end(context, claim->catalog, claim->record, VMS_STATUS_ABANDONED,
+                       "dropped by the operator", error)) {
         vms_prefix(error, "%s", claim->record->domain);
         return NULL;
     }

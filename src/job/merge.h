@@ -2,6 +2,7 @@
 /* Ending a snapshot on this host: merging its overlays back (commit, drop). */
 #pragma once
 
+#include "job/catalog.h"
 #include "job/context.h"
 #include "job/record.h"
 
@@ -15,3 +16,10 @@ VmsRecord *vms_merge_commit(VmsContext *context, const char *domain, const char 
  * captured, failed and interrupted ones. */
 VmsRecord *vms_merge_drop(VmsContext *context, const char *domain, const char *snapshot,
                           GError **error);
+
+/* What both do, for a caller that has claimed the record: of one that was interrupted while it was
+ * taken, also what its vmsnap could not do any more (cancel QEMU's background snapshot, resume,
+ * thaw). Status done afterwards where it was exported, else otherwise, with reason. On failure the
+ * status is as before. */
+bool vms_merge_end(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, VmsStatus otherwise,
+                   const char *reason, GError **error);

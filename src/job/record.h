@@ -78,6 +78,7 @@ typedef struct {
     char *uuid;
     VmsStatus status;
     char *reason;       /* nullable; of failed and abandoned */
+    bool was_running;   /* the guest, before the cut: who finds it paused may resume it */
     int64_t created_us; /* µs since 1970: the cut (or the begin, before it) */
     VmsEngine engine;
     VmsConsistency consistency;

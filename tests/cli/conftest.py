@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "schemas"
 
 COMMANDS = ["init", "check", "create", "export", "backup", "list", "show", "commit", "drop",
-            "verify", "restore", "forget", "prune"]
+            "verify", "restore", "forget", "prune", "recover"]
 
 
 def validate(document):

@@ -98,7 +98,7 @@ def test_killed_create(vmsnap, guest, unharmed):
             [snapshot] = snapshots
             if snapshot["status"] in ("preparing", "capturing"):
                 left += 1
-                vmsnap.fails(REFUSED, "create", guest.name, says=[snapshot["id"], "drop"])
+                vmsnap.fails(REFUSED, "create", guest.name, says=[snapshot["id"], "recover"])
             vmsnap.run("drop", guest.name, "--snapshot", snapshot["id"])
         assert result.status in (DONE, -signal.SIGKILL)
         unharmed.now()

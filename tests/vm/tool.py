@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Running vmsnap as its user does: from outside, with a configuration of its own."""
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -68,6 +70,17 @@ def look_at(pid):
             words = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             lines += [f"child {child}: {words}", look_at(child)]
     return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    """That process does nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 class Process:
