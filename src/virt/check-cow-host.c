@@ -37,41 +37,46 @@ static uid_t owner_of(int pid)
     return stat(path, &st) == 0 ? st.st_uid : 0;
 }
 
-/* "libvirt-UUID (enforce)" */
-static bool is_confined(int pid)
+bool vms_check_cow_is_confined(const char *label)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/attr/current", pid);
-    g_autofree char *text = NULL;
-    return g_file_get_contents(path, &text, NULL, NULL) && strstr(text, "(enforce)");
+    return label && strstr(label, "(enforce)");
 }
 
-static char *without_node(char **ret_remedy)
-{
-    *ret_remedy = g_strdup("add \"" NODE "\" to cgroup_device_acl in qemu.conf, where that is set, "
-                           "restart libvirtd, " AND_RESTART "; a libvirt that does not know of it "
-                           "(9.0) needs sysctl vm.unprivileged_userfaultfd=1");
-    return g_strdup("the domain's /dev has no " NODE);
-}
-
-char *vms_check_cow_userfaultfd(const VmsFacts *facts, char **ret_remedy)
+void vms_check_cow_look(const VmsFacts *facts, VmsUserfaultfd *ret_found)
 {
     struct stat st;
     int pid = vms_qemu_pid(facts);
     g_autofree char *node = g_strdup_printf("/proc/%d/root" NODE, pid);
-    if (access(NODE, F_OK) < 0 && access("/proc/sys/vm/unprivileged_userfaultfd", F_OK) < 0) {
+    g_autofree char *label = vms_qemu_proc(pid, "attr/current");
+    bool seen = pid && stat(node, &st) == 0;
+    ret_found->node = seen || !pid || errno != ENOENT;
+    ret_found->kernel =
+        access(NODE, F_OK) == 0 || access("/proc/sys/vm/unprivileged_userfaultfd", F_OK) == 0;
+    ret_found->may_open =
+        !seen || st.st_uid == owner_of(pid) || owner_of(pid) == 0 || (st.st_mode & 0006) == 0006;
+    ret_found->confined = pid && vms_check_cow_is_confined(label);
+}
+
+char *vms_check_cow_userfaultfd(const VmsUserfaultfd *found, char **ret_remedy)
+{
+    if (!found->kernel) {
         *ret_remedy = g_strdup("use a kernel with CONFIG_USERFAULTFD, 5.11 or later");
         return g_strdup("the host's kernel does not have it");
     }
-    if (pid && stat(node, &st) < 0 && errno == ENOENT)
-        return without_node(ret_remedy);
-    if (pid && stat(node, &st) == 0 && st.st_uid != owner_of(pid) && owner_of(pid) != 0 &&
-        (st.st_mode & 0006) != 0006) {
+    if (!found->node) {
+        *ret_remedy =
+            g_strdup("add \"" NODE "\" to cgroup_device_acl in qemu.conf, where that is set, "
+                     "restart libvirtd, " AND_RESTART "; a libvirt that does not know of it "
+                     "(9.0) needs sysctl vm.unprivileged_userfaultfd=1");
+        return g_strdup("the domain's /dev has no " NODE);
+    }
+    if (!found->may_open) {
         *ret_remedy = g_strdup("with namespaces = [] in qemu.conf, let QEMU's group have the node "
                                "by a udev rule: KERNEL==\"userfaultfd\", GROUP=\"kvm\", "
                                "MODE=\"0660\"; otherwise " AND_RESTART);
         return g_strdup(NODE " may not be opened by QEMU's user");
     }
-    if (pid && is_confined(pid)) {
+    if (found->confined) {
         *ret_remedy = g_strdup("add the line \"" NODE " rw,\" to "
                                "/etc/apparmor.d/local/abstractions/libvirt-qemu, " AND_RESTART);
         return g_strdup("QEMU is confined by AppArmor, which may forbid " NODE);

@@ -109,7 +109,9 @@ static bool check_host_memory(const VmsChecking *c, VmsFindingSeverity severity)
 static void report_refusal(const VmsChecking *c, VmsFindingSeverity severity, const char *says)
 {
     if (strstr(says, "not supported by host kernel")) {
-        g_autofree char *remedy = NULL, *why = vms_check_cow_userfaultfd(c->facts, &remedy);
+        VmsUserfaultfd found;
+        vms_check_cow_look(c->facts, &found);
+        g_autofree char *remedy = NULL, *why = vms_check_cow_userfaultfd(&found, &remedy);
         vms_check_add(c, severity, "cow-userfaultfd", NULL, remedy,
                       "QEMU cannot write-protect the guest's memory (userfaultfd): %s", why);
     } else if (strstr(says, "guest memory configuration")) {

@@ -174,6 +174,23 @@ static bool check_blockers(const VmsChecking *c, VmsFindingSeverity severity)
     return possible;
 }
 
+static void check_live(const VmsChecking *c)
+{
+    /* A background snapshot does not give the images up. */
+    if (c->facts->state == VIR_DOMAIN_PAUSED)
+        vms_check_add(
+            c, VMS_FINDING_WARNING, "memory-paused", NULL, "resume it before, or use --memory=none",
+            "with its memory captured while it is paused, the overlays can be merged only "
+            "after the domain has been resumed or shut off");
+    /* Of a paused guest nothing changes while it is saved. */
+    else if (c->facts->emulated)
+        vms_check_add(c, VMS_FINDING_WARNING, "memory-emulated-live", NULL,
+                      "run it under KVM, or on QEMU 8.1 or later with copy-on-write memory; its "
+                      "disks are not concerned, \"vmsnap restore --no-memory\" boots from them",
+                      "the guest is emulated (without KVM), and QEMU may then miss a page that "
+                      "changes while memory is saved live: the restored guest may hang or crash");
+}
+
 void vms_check_memory(const VmsChecking *c)
 {
     const VmsFacts *facts = c->facts;
@@ -186,12 +203,8 @@ void vms_check_memory(const VmsChecking *c)
         c->check->engine = VMS_CHECK_ENGINE_COW;
     else if (wanted != VMS_CHECK_MEMORY_COW)
         c->check->engine = VMS_CHECK_ENGINE_LIVE;
-    /* A background snapshot does not give the images up. */
-    if (c->check->engine == VMS_CHECK_ENGINE_LIVE && facts->state == VIR_DOMAIN_PAUSED)
-        vms_check_add(
-            c, VMS_FINDING_WARNING, "memory-paused", NULL, "resume it before, or use --memory=none",
-            "with its memory captured while it is paused, the overlays can be merged only "
-            "after the domain has been resumed or shut off");
+    if (c->check->engine == VMS_CHECK_ENGINE_LIVE)
+        check_live(c);
 }
 
 /* Is the agent there, and nobody else's freeze in force? */

@@ -143,6 +143,7 @@ bool vms_facts_parse(VmsFacts *facts, GError **error)
     if (!doc)
         return false;
     g_autofree char *vcpus = vms_xml_string(doc, NULL, "/domain/vcpu");
+    g_autofree char *type = vms_xml_string(doc, NULL, "/domain/@type");
     g_autofree char *agent = vms_xml_string(doc, NULL, AGENT_CHANNEL "/target/@state");
     facts->name = vms_xml_string(doc, NULL, "/domain/name");
     facts->uuid = vms_xml_string(doc, NULL, "/domain/uuid");
@@ -150,6 +151,7 @@ bool vms_facts_parse(VmsFacts *facts, GError **error)
         return vms_fail(error, VMS_ERROR_INVALID, "a domain without name or UUID");
     facts->memory = read_kib(doc, "/domain/memory");
     facts->vcpus = vcpus ? (unsigned)g_ascii_strtoull(vcpus, NULL, 10) : 1;
+    facts->emulated = g_strcmp0(type, "qemu") == 0;
     facts->has_agent = vms_xml_node(doc, NULL, AGENT_CHANNEL) != NULL;
     facts->agent_connected = g_strcmp0(agent, "connected") == 0;
     read_nvram(doc, facts);

@@ -33,6 +33,7 @@ typedef struct {
     int state; /* virDomainState */
     int state_reason;
     bool active, persistent;
+    bool emulated;   /* without KVM: QEMU executes the guest by itself */
     uint64_t memory; /* bytes, current maximum */
     unsigned vcpus;
     GPtrArray *disks;     /* of VmsDisk* in XML order */

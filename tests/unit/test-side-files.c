@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* UEFI variables and TPM state: where they are, what is copied, and what a copied definition says
- * of them; and the reason that check gives for each device that forbids memory. */
+ * of them. */
 #include "base/error.h"
 #include "job/catalog.h"
 #include "job/side-files.h"
-#include "virt/check-private.h"
 #include "virt/define.h"
 #include "virt/facts-xml.h"
 #include "virt/tpm.h"
@@ -240,49 +239,6 @@ static void test_catalog(void)
     g_free(config.state_dir);
 }
 
-/* --- reasons --- */
-
-static void test_devices(void)
-{
-    static const struct {
-        const char *xml, *code;
-    } cases[] = {
-        {"<hostdev mode='subsystem' type='pci'/>", "memory-blocked-hostdev"},
-        {"<interface type='hostdev'/>", "memory-blocked-hostdev"},
-        {"<disk type='nvme' device='disk'><target dev='vda'/></disk>", "memory-blocked-hostdev"},
-        {"<interface type='vhostuser'/>", "memory-blocked-vhost-user"},
-        {"<disk type='vhostuser'><target dev='vda'/></disk>", "memory-blocked-vhost-user"},
-        {"<interface type='vdpa'/>", "memory-blocked-vdpa"},
-        {"<filesystem><driver type='virtiofs'/></filesystem>", "memory-blocked-virtiofs"},
-        {"<filesystem type='mount'/>", "memory-blocked-9p"},
-        {"<shmem name='x'/>", "memory-blocked-shmem"},
-        {"<tpm><backend type='passthrough'/></tpm>", "memory-blocked-tpm"},
-    };
-    static const VmsCheckMemory wanted[] = {VMS_CHECK_MEMORY_COW, VMS_CHECK_MEMORY_LIVE,
-                                            VMS_CHECK_MEMORY_AUTO};
-    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
-        for (size_t j = 0; j < G_N_ELEMENTS(wanted); j++) {
-            g_autoptr(VmsFacts) facts = facts_of("", cases[i].xml);
-            VmsCheckOptions options = {.memory = wanted[j]};
-            VmsCheck check = {.findings = g_ptr_array_new()};
-            VmsChecking c = {.facts = facts, .options = &options, .check = &check};
-            facts->active = true;
-            vms_check_memory(&c); /* gets no further than this: there is no domain to ask */
-            g_assert_cmpuint(check.findings->len, ==, 1);
-            VmsFinding *finding = check.findings->pdata[0];
-            g_assert_cmpstr(finding->code, ==, cases[i].code);
-            g_assert_nonnull(finding->remedy);
-            g_assert_cmpint(finding->severity, ==,
-                            wanted[j] == VMS_CHECK_MEMORY_AUTO ? VMS_FINDING_WARNING
-                                                               : VMS_FINDING_REFUSAL);
-            g_assert_cmpint(check.engine, ==, VMS_CHECK_ENGINE_NONE);
-            g_free(finding->sentence);
-            g_free(finding->remedy);
-            g_free(finding);
-            g_ptr_array_unref(check.findings);
-        }
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -294,7 +250,6 @@ int main(int argc, char **argv)
     g_test_add_func("/side-files/copies", test_copies);
     g_test_add_func("/side-files/missing", test_missing);
     g_test_add_func("/side-files/catalog", test_catalog);
-    g_test_add_func("/check/devices", test_devices);
     int status = g_test_run();
     const char *remove[] = {"rm", "-rf", scratch, NULL};
     g_spawn_sync(NULL, (char **)remove, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
