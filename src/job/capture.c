@@ -8,6 +8,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "job/bitmaps.h"
+#include "job/capture-memory.h"
 #include "job/overlays.h"
 #include "virt/commit.h"
 #include "virt/image.h"
@@ -211,19 +212,6 @@ static bool cut(VmsCapture *capture, GPtrArray *overlays, GError **error)
     return ok && thawed;
 }
 
-static bool take_memory_facts(VmsRecord *record, GError **error)
-{
-    struct stat st;
-    if (!record->memory_path)
-        return true;
-    if (stat(record->memory_path, &st) < 0)
-        return vms_fail_errno(error, errno, "memory file %s", record->memory_path);
-    record->memory_device = st.st_dev;
-    record->memory_inode = st.st_ino;
-    record->memory_size = (uint64_t)st.st_size;
-    return true;
-}
-
 /* What the frozen images are made of, for the next export to know them again. Without it that one
  * reads all of the disk. */
 static void take_chains(VmsCapture *capture)
@@ -242,47 +230,6 @@ static void take_chains(VmsCapture *capture)
     }
 }
 
-/* All that can be done before the guest is frozen or paused. */
-static bool prepare_memory(VmsCapture *capture, GError **error)
-{
-    VmsRecord *record = capture->record;
-    if (record->engine == VMS_ENGINE_COW)
-        capture->cow = vms_cow_prepare(capture->domain, capture->facts, record->memory_path,
-                                       capture->context->cancellable, error);
-    return record->engine != VMS_ENGINE_COW || capture->cow;
-}
-
-/* The guest runs, QEMU writes its memory behind it. */
-static bool finish_memory(VmsCapture *capture, GError **error)
-{
-    VmsRecord *record = capture->record;
-    if (capture->cow && !vms_cow_finish(capture->cow, capture->context->progress, error))
-        return false;
-    vms_heartbeat_mark(capture->heartbeat, VMS_HEARTBEAT_DONE);
-    if (capture->heartbeat && !vms_heartbeat_gaps(capture->heartbeat, &record->heartbeat))
-        record->heartbeat = (VmsHeartbeatGaps){0};
-    if (capture->cow)
-        record->timing = *vms_cow_times(capture->cow);
-    return take_memory_facts(record, error);
-}
-
-/* The snapshot is taken and recorded: whatever becomes of this, it stays. */
-static bool restore_huge(VmsCapture *capture)
-{
-    VmsRecord *record = capture->record;
-    g_autoptr(GError) cause = NULL;
-    if (!capture->cow)
-        return true;
-    if (!vms_cow_restore_huge(capture->cow, capture->context->progress, &cause))
-        vms_record_add_note(record, "huge-pages-split",
-                            "%s; the guest's memory stays in small "
-                            "pages, the next pause will be longer",
-                            cause->message);
-    record->timing = *vms_cow_times(capture->cow);
-    vms_catalog_save(capture->catalog, record, NULL);
-    return true;
-}
-
 static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
 {
     VmsRecord *record = capture->record;
@@ -290,8 +237,8 @@ static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
     capture->side = vms_side_files_prepare(capture->context->config, capture->facts, record, error);
     if (!capture->side || !save(capture, VMS_STATUS_PREPARING, error) ||
         !make_files(capture, overlays, error) || !save(capture, VMS_STATUS_CAPTURING, error) ||
-        !prepare_memory(capture, error) || !cut(capture, overlays, error) ||
-        !vms_side_files_store(capture->side, error) || !finish_memory(capture, error) ||
+        !vms_capture_prepare_memory(capture, error) || !cut(capture, overlays, error) ||
+        !vms_side_files_store(capture->side, error) || !vms_capture_finish_memory(capture, error) ||
         !vms_check_cancelled(capture->context->cancellable, error))
         return false;
     if (record->engine != VMS_ENGINE_NONE)
@@ -299,7 +246,7 @@ static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
     else if (record->frozen_filesystems > 0 || !capture->facts->active)
         record->consistency = VMS_CONSISTENCY_QUIESCED;
     take_chains(capture);
-    return save(capture, VMS_STATUS_CAPTURED, error) && restore_huge(capture);
+    return save(capture, VMS_STATUS_CAPTURED, error) && vms_capture_restore_huge(capture);
 }
 
 /* The domain over a connection that is alive: libvirtd may have been restarted meanwhile. */

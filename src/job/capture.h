@@ -4,6 +4,7 @@
 
 #include "job/catalog.h"
 #include "job/context.h"
+#include "job/create.h"
 #include "job/side-files.h"
 #include "virt/facts.h"
 
@@ -12,6 +13,7 @@ typedef struct {
     VmsCatalog *catalog;
     virDomainPtr domain;
     const VmsFacts *facts;
+    const VmsCreateOptions *options; /* as asked for */
     bool quiesce, quiesce_required;
     int freeze_deadline_s;
     VmsCow *cow;             /* of that engine, while it is at work */

@@ -54,6 +54,28 @@ VmsCheck *vms_check_facts(VmsContext *context, virDomainPtr domain, const VmsFac
     return vms_check_run(domain, facts, &check_options, error);
 }
 
+static bool has_note(const VmsRecord *record, const char *code, const char *text)
+{
+    for (guint i = 0; i < record->notes->len; i++) {
+        const VmsNote *note = record->notes->pdata[i];
+        if (g_str_equal(note->code, code) && g_str_equal(note->text, text))
+            return true;
+    }
+    return false;
+}
+
+void vms_check_note(const VmsCheck *check, VmsRecord *record)
+{
+    for (guint i = 0; i < check->findings->len; i++) {
+        const VmsFinding *finding = check->findings->pdata[i];
+        g_autofree char *text =
+            finding->target ? g_strdup_printf("disk %s: %s", finding->target, finding->sentence)
+                            : g_strdup(finding->sentence);
+        if (!has_note(record, finding->code, text))
+            vms_record_add_note(record, finding->code, "%s", text);
+    }
+}
+
 const char *vms_outlook_name(VmsOutlook outlook)
 {
     static const char *const names[] = {

@@ -34,4 +34,7 @@ void vms_check_result_free(VmsCheckResult *result);
 VmsCheck *vms_check_facts(VmsContext *context, virDomainPtr domain, const VmsFacts *facts,
                           const VmsCreateOptions *options, bool locked, GError **error);
 
+/* Enters the findings as notes, but for those that the record has already. */
+void vms_check_note(const VmsCheck *check, VmsRecord *record);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsCheckResult, vms_check_result_free)

@@ -63,18 +63,6 @@ static char *overlay_path(const VmsCheckDisk *disk, const VmsRecord *record)
     return g_strdup_printf("%s/%s.vmsnap-%s.qcow2", disk->overlay_dir, name, record->id);
 }
 
-static void add_findings(VmsRecord *record, const VmsCheck *found)
-{
-    for (guint i = 0; i < found->findings->len; i++) {
-        const VmsFinding *finding = found->findings->pdata[i];
-        if (finding->target)
-            vms_record_add_note(record, finding->code, "disk %s: %s", finding->target,
-                                finding->sentence);
-        else
-            vms_record_add_note(record, finding->code, "%s", finding->sentence);
-    }
-}
-
 static VmsRecord *plan(VmsContext *context, const VmsFacts *facts, const VmsCheck *found)
 {
     VmsRecord *record = vms_record_new();
@@ -101,7 +89,7 @@ static VmsRecord *plan(VmsContext *context, const VmsFacts *facts, const VmsChec
         disk->overlay = overlay_path(source, record);
         disk->capacity = source->capacity;
     }
-    add_findings(record, found);
+    vms_check_note(found, record);
     return record;
 }
 
@@ -136,6 +124,7 @@ VmsRecord *vms_create(VmsContext *context, const char *name, const VmsCreateOpti
         .catalog = catalog,
         .domain = domain,
         .facts = facts,
+        .options = options,
         .quiesce = found->quiesce,
         .quiesce_required = options->quiesce == VMS_QUIESCE_REQUIRE,
         .freeze_deadline_s = options->freeze_deadline_s ? options->freeze_deadline_s

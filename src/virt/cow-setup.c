@@ -36,6 +36,7 @@ static const char *const incompatible[] = {
 
 struct VmsCowSetup {
     bool on;
+    char **found;   /* capabilities that were on; NULL where unknown */
     GPtrArray *off; /* of char*: capabilities that were on */
     VmsGuard *guard;
 };
@@ -56,10 +57,10 @@ static VmsGuard *guard(virDomainPtr domain, const GPtrArray *off)
 
 static bool set_up(VmsCowSetup *setup, virDomainPtr domain, GError **error)
 {
-    g_auto(GStrv) on = vms_qmp_capabilities(domain, error);
-    if (!on)
+    setup->found = vms_qmp_capabilities(domain, error);
+    if (!setup->found)
         return false;
-    for (char **name = on; *name; name++)
+    for (char **name = setup->found; *name; name++)
         if (g_strv_contains(incompatible, *name))
             g_ptr_array_add(setup->off, g_strdup(*name));
     setup->guard = guard(domain, setup->off);
@@ -70,6 +71,19 @@ static bool set_up(VmsCowSetup *setup, virDomainPtr domain, GError **error)
     return vms_qmp_set_capability(domain, BACKGROUND, true, error);
 }
 
+static bool has_found(virDomainPtr domain, const char *const *before)
+{
+    g_auto(GStrv) now = vms_qmp_capabilities(domain, NULL);
+    return now && g_strv_equal((const char *const *)now, before);
+}
+
+bool vms_cow_setup_unchanged(virDomainPtr domain, const char *const *before)
+{
+    g_auto(VmsMigration) migration = {0};
+    return has_found(domain, before) && vms_qmp_migration(domain, &migration, NULL) &&
+           migration.state != VMS_MIGRATION_RUNNING;
+}
+
 VmsCowSetup *vms_cow_setup_new(virDomainPtr domain, GError **error)
 {
     g_autoptr(VmsCowSetup) setup = g_new0(VmsCowSetup, 1);
@@ -77,7 +91,11 @@ VmsCowSetup *vms_cow_setup_new(virDomainPtr domain, GError **error)
     if (set_up(setup, domain, error))
         return g_steal_pointer(&setup);
     vms_prefix(error, "copy-on-write memory");
-    vms_cow_setup_undo(setup, domain, NULL);
+    /* While somebody else migrates the domain, QEMU lets nobody change a capability, not even back;
+     * the guard would cancel that migration. */
+    if (!vms_cow_setup_undo(setup, domain, NULL) &&
+        has_found(domain, (const char *const *)setup->found))
+        vms_guard_dismiss(g_steal_pointer(&setup->guard));
     return NULL;
 }
 
@@ -115,5 +133,6 @@ void vms_cow_setup_free(VmsCowSetup *setup)
         return;
     vms_guard_release(setup->guard);
     g_ptr_array_unref(setup->off);
+    g_strfreev(setup->found);
     g_free(setup);
 }

@@ -13,6 +13,10 @@ typedef struct VmsCowSetup VmsCowSetup;
  * are killed. FAILED with QEMU's words, and all as it was. */
 VmsCowSetup *vms_cow_setup_new(virDomainPtr domain, GError **error);
 
+/* Proof that QEMU is as it was: the capabilities of before (vms_qmp_capabilities()) are on and no
+ * others, and nothing is being migrated. False also where it cannot be asked. */
+bool vms_cow_setup_unchanged(virDomainPtr domain, const char *const *before);
+
 /* Cancels what is being written and waits for the end of it. */
 bool vms_cow_cancel(virDomainPtr domain, GError **error);
 

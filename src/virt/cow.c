@@ -64,14 +64,33 @@ static bool open_all(VmsCow *cow, const char *path, GError **error)
            vms_qmp_give_fd(cow->domain, VMS_COW_FD_NAME, vms_cow_file_fd(cow->file), error);
 }
 
+/* After a failure; the guest never stood still, so what counts is QEMU's settings. */
+static bool is_unchanged(VmsCow *cow, const char *const *before)
+{
+    int state = 0;
+    return (!cow->setup || vms_cow_setup_undo(cow->setup, cow->domain, NULL)) &&
+           vms_cow_setup_unchanged(cow->domain, before) &&
+           virDomainGetState(cow->domain, &state, NULL, 0) == 0 && state == cow->facts->state;
+}
+
 VmsCow *vms_cow_prepare(virDomainPtr domain, const VmsFacts *facts, const char *path,
-                        GCancellable *cancellable, GError **error)
+                        GCancellable *cancellable, bool *ret_unchanged, GError **error)
 {
     g_autoptr(VmsCow) cow = g_new0(VmsCow, 1);
+    g_autoptr(GError) cause = NULL;
     cow->domain = domain;
     cow->facts = facts;
     cow->cancellable = cancellable;
-    return open_all(cow, path, error) ? g_steal_pointer(&cow) : NULL;
+    *ret_unchanged = false;
+    g_auto(GStrv) before = vms_qmp_capabilities(domain, error);
+    if (!before)
+        return NULL;
+    if (open_all(cow, path, &cause))
+        return g_steal_pointer(&cow);
+    *ret_unchanged = cow->file && !vms_error_is(cause, VMS_ERROR_CANCELLED) &&
+                     is_unchanged(cow, (const char *const *)before);
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return NULL;
 }
 
 static bool wait_for_pages(VmsCow *cow, GError **error)

@@ -34,9 +34,11 @@ uint64_t vms_cow_memory_need(const VmsFacts *facts);
 /* Makes the memory file at path (0600, never over another: EXISTS), reserves its space (NO_SPACE),
  * writes libvirt's header, and readies QEMU. The guest runs as before. domain, facts: kept by the
  * caller. From here until finish or free, a guard outside this process undoes it if we are killed.
- */
+ * *ret_unchanged, of an error: QEMU or libvirt would not do it, all is proven to be as it was
+ * before, and so another engine may be tried. Never where the file is what failed, nor where
+ * cancelled. */
 VmsCow *vms_cow_prepare(virDomainPtr domain, const VmsFacts *facts, const char *path,
-                        GCancellable *cancellable, GError **error);
+                        GCancellable *cancellable, bool *ret_unchanged, GError **error);
 
 /* The pause. overlays: VmsOverlay*, switched in it. inside: nullable. On return the guest runs, or
  * is paused as it was before; on error too, but the disks may have been switched. */

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the tests of copy-on-write memory ask QEMU, behind vmsnap's back."""
+import contextlib
 import json
+import os
+import signal
+import subprocess
 import time
+from pathlib import Path
 
 import libvirt
 import libvirt_qemu
 
 import domains
+import tool
 
 
 def qmp(domain, execute, **arguments):
@@ -51,3 +57,45 @@ def as_found(guest, before):
         except libvirt.libvirtError:
             return False
     domains.wait_for(settled, 60)
+
+
+def guards():
+    """Processes that wait for the end of a vmsnap, or act on it."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if b"vmsnap-guard" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(int(pid))
+    return found
+
+
+def tracing(vmsnap, args, *options):
+    command, *rest = [str(arg) for arg in args]
+    return ["strace", "-qq", *options, tool.PROGRAM, command, "--config", str(vmsnap.config), *rest]
+
+
+def traced(vmsnap, args, *options):
+    """vmsnap under strace, which makes some calls of its main thread come out otherwise."""
+    return subprocess.run(tracing(vmsnap, args, *options), stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, env=vmsnap.env, timeout=180)
+
+
+@contextlib.contextmanager
+def held_at_memory_file(vmsnap, folder, *args):
+    """vmsnap stands still when check is over and the memory file is there, before QEMU is readied;
+    it goes on when the block ends. The result has returncode and stderr."""
+    log = folder / "held"
+    log.write_text("")
+    process = subprocess.Popen(
+        tracing(vmsnap, args, f"-o{log}", "-efallocate", "-einject=fallocate:signal=SIGSTOP:when=1"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=vmsnap.env)
+    result = subprocess.CompletedProcess(process.args, None)
+    try:
+        domains.wait_for(lambda: "stopped by SIGSTOP" in log.read_text(), 60)
+        yield result
+    finally:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGCONT)
+        _, result.stderr = process.communicate(timeout=180)
+        result.returncode = process.returncode

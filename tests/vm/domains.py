@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Domains without an operating system: defined, or running in their firmware."""
+import contextlib
 import hashlib
 import os
 import random
@@ -169,3 +170,19 @@ def wait_for(what, timeout=20, step=0.02):
 def folder_files(folder):
     return sorted(os.path.relpath(os.path.join(root, name), folder)
                   for root, _, names in os.walk(folder) for name in names)
+
+
+@contextlib.contextmanager
+def loop_mounted(folder, image, type, size):
+    """A file system of its own, on a file that can be taken away from under it."""
+    folder.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(size)
+    subprocess.run(["mkfs", "-q", "-t", type, "-F", image], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+    try:
+        folder.chmod(0o711)
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+        image.unlink()

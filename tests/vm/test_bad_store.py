@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import uuid
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_bucket_missing(vmsnap, captured):
 
 def test_access_denied(vmsnap, captured):
     """A bucket whose policy forbids writing: refused at once, not tried again and again."""
-    bucket = f"closed-{os.getpid()}"
+    bucket = f"closed-{uuid.uuid4().hex[:12]}"
     place = f"s3://{bucket}/x"
     assert s3.request("PUT", f"/{bucket}")[0] == 200
     name = s3_with(vmsnap, url=place)

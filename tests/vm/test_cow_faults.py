@@ -14,7 +14,7 @@ import libvirt
 import cow
 import domains
 from test_bad_store import fill_up
-from tool import DONE, FAILED, NO_SPACE, PROGRAM, REFUSED
+from tool import DONE, FAILED, NO_SPACE, REFUSED
 
 COW = ("--memory=cow", "--quiesce=require")
 
@@ -80,28 +80,12 @@ def test_resumed_in_the_pause(vmsnap, busy, busy_unharmed):
         thread.join()
 
 
-@contextlib.contextmanager
-def loop_mounted(folder, image, type, size):
-    """A file system of its own, on a file that can be taken away from under it."""
-    folder.mkdir()
-    with open(image, "wb") as file:
-        file.truncate(size)
-    subprocess.run(["mkfs", "-q", "-t", type, "-F", image], check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
-    try:
-        folder.chmod(0o711)
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-        image.unlink()
-
-
 def test_disk_full_in_mid_stream(vmsnap, busy, busy_unharmed, tmp):
     """On a file system that cannot reserve space, somebody else takes it meanwhile."""
     need = vmsnap.json("check", busy.name)["memory_need"]
     state = tmp / "cow-full"
     state.mkdir()
-    with loop_mounted(state / "memory", tmp / "cow-full.image", "ext2", need * 5 // 4) as folder:
+    with domains.loop_mounted(state / "memory", tmp / "cow-full.image", "ext2", need * 5 // 4) as folder:
         other = vmsnap.with_state(state)
         fill_up(folder, need + (16 << 20))  # the rest is then taken faster than memory is written
         process = other.start("create", busy.name, *COW)
@@ -113,10 +97,7 @@ def test_disk_full_in_mid_stream(vmsnap, busy, busy_unharmed, tmp):
 
 
 def traced(vmsnap, busy, *options):
-    """A create under strace, which makes some calls of its main thread come out otherwise."""
-    return subprocess.run(["strace", "-qq", *options, PROGRAM, "create", "--config",
-                           str(vmsnap.config), busy.name, *COW], stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True, env=vmsnap.env, timeout=180)
+    return cow.traced(vmsnap, ["create", busy.name, *COW], *options)
 
 
 def test_no_space_to_reserve(vmsnap, busy, busy_unharmed):
@@ -202,7 +183,8 @@ def test_killed_at_each_step(vmsnap, busy, busy_unharmed, tmp):
         call = total * step // 16
         done = traced(vmsnap, busy, "-o/dev/null", "-ewrite",
                       f"-einject=write:signal=SIGKILL:when={call}")
-        assert done.returncode == -signal.SIGKILL, done
+        # fewer calls than before, where memory was written faster: then it has ended by itself
+        assert done.returncode in (-signal.SIGKILL, DONE), done
         busy.wait_idle()
         domains.wait_for(lambda: domains.state(busy.domain) == libvirt.VIR_DOMAIN_RUNNING, 40)
         domains.wait_for(lambda: busy.vm.freeze_status() == "thawed", 40)
@@ -229,10 +211,8 @@ def test_killed_while_memory_is_written(vmsnap, busy, busy_unharmed):
 def test_drop_clears_without_a_guard(vmsnap, busy, busy_unharmed):
     """Where nobody was left to do it: drop cancels the writing and switches the capability off."""
     process = start_writing(vmsnap, busy)
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if b"vmsnap-guard" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(int(pid), signal.SIGKILL)
+    for pid in cow.guards():
+        os.kill(pid, signal.SIGKILL)
     process.send(signal.SIGKILL)
     process.wait()
     assert "background-snapshot" in cow.capabilities(busy.domain)

@@ -26,15 +26,6 @@ HIDDEN = ("<qemu:commandline>"
           "</qemu:commandline>")
 
 
-@pytest.fixture
-def machine(blank, images):
-    """A function that starts a domain in its firmware, with one disk."""
-    def start(name, **options):
-        image = domains.make_image(images / f"{name}.qcow2", "qcow2", 8 << 20, 1)
-        return blank(name, [domains.disk("vda", image)], **options)
-    return start
-
-
 def pid(domain):
     return int(Path(f"/run/libvirt/qemu/{domain.name()}.pid").read_text())
 
