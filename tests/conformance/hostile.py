@@ -21,6 +21,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append(request)
             reply = self.server.reply(request)
+        if reply is None:
+            self.close_connection = True
+            return
         status, headers, body = reply[:3]
         cut = reply[3] if len(reply) > 3 else None
         self.send_response_only(status)
@@ -35,14 +38,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if cut is not None:
             self.close_connection = True
 
-    do_GET = do_PUT = do_HEAD = do_DELETE = answer
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
 
     def log_message(self, *args):
         pass
 
 
 class Hostile(http.server.ThreadingHTTPServer):
-    """reply(request) gives (status, headers, body[, bytes of body before the connection ends])."""
+    """reply(request) gives (status, headers, body[, bytes of body before the connection ends]), or
+    None: the connection ends without a word."""
     daemon_threads = True
 
     def __init__(self):

@@ -5,6 +5,9 @@
  *     store-tool STORE get NAME [OFFSET LENGTH]
  *     store-tool STORE has|remove NAME
  *     store-tool STORE list PREFIX
+ *     store-tool STORE upload NAME SIZE        the same bytes as put, by store/upload.h
+ *     store-tool STORE hang NAME SIZE          begins an upload, says so, and waits to be killed
+ *     store-tool STORE abort SECONDS           drops older uploads; prints how many
  *
  * "+" between commands runs them one after the other on the same store. Prints "ok", with the size
  * and SHA-256 of what was read or the names of what was listed, or "CODE: message". STORE_CANCEL_MS
@@ -13,10 +16,12 @@
 #include "base/progress.h"
 #include "open-store.h"
 #include "store/retry.h"
+#include "store/upload.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static GCancellable *cancellable;
 
@@ -65,6 +70,41 @@ static bool run_put(VmsStore *store, char **args, int n, GError **error)
     return true;
 }
 
+static bool run_upload(VmsStore *store, char **args, GError **error)
+{
+    enum { PIECE = 1000000 };
+    size_t size = strtoul(args[2], NULL, 10);
+    g_autoptr(VmsStoreUpload) upload =
+        vms_store_upload_new(store, args[1], size, cancellable, error);
+    if (!upload)
+        return false;
+    if (g_str_equal(args[0], "hang")) {
+        printf("begun\n");
+        fflush(stdout);
+        for (;;)
+            pause();
+    }
+    g_autoptr(GBytes) data = pattern(size);
+    const uint8_t *bytes = g_bytes_get_data(data, NULL);
+    for (size_t at = 0; at < size; at += PIECE)
+        if (!vms_store_upload_write(upload, bytes + at, MIN(PIECE, size - at), error))
+            return false;
+    if (!vms_store_upload_finish(upload, error))
+        return false;
+    g_autofree char *hash = g_compute_checksum_for_bytes(G_CHECKSUM_SHA256, data);
+    printf("ok %zu %s\n", size, hash);
+    return true;
+}
+
+static bool run_abort(VmsStore *store, const char *seconds, GError **error)
+{
+    unsigned count = 0;
+    if (!vms_store_abort_uploads(store, strtoul(seconds, NULL, 10), &count, cancellable, error))
+        return false;
+    printf("ok %u\n", count);
+    return true;
+}
+
 static bool run_has(VmsStore *store, const char *name, GError **error)
 {
     bool exists = false;
@@ -83,6 +123,10 @@ static bool run(VmsStore *store, char **args, int n, GError **error)
         return run_get(store, args, n, error);
     if (n == 2 && g_str_equal(args[0], "has"))
         return run_has(store, args[1], error);
+    if (n == 3 && (g_str_equal(args[0], "upload") || g_str_equal(args[0], "hang")))
+        return run_upload(store, args, error);
+    if (n == 2 && g_str_equal(args[0], "abort"))
+        return run_abort(store, args[1], error);
     bool ok;
     if (n == 2 && g_str_equal(args[0], "list"))
         ok = vms_store_list(store, args[1], print_name, NULL, cancellable, error);
