@@ -2,8 +2,8 @@
 #include "job/blob-map.h"
 
 #include "base/error.h"
+#include "base/spool.h"
 #include "job/pipeline.h"
-#include "repo/spool.h"
 
 #include <string.h>
 #include <unistd.h>

@@ -2,9 +2,9 @@
 #include "job/inputs.h"
 
 #include "base/error.h"
+#include "base/spool.h"
 #include "block/ram-image.h"
 #include "block/source.h"
-#include "repo/spool.h"
 #include "virt/save-image.h"
 
 #include <errno.h>

@@ -10,11 +10,11 @@
 #include "repo/blob-stream.h"
 
 #include "base/error.h"
+#include "base/spool.h"
 #include "codec/compress.h"
 #include "codec/hash.h"
 #include "repo/object.h"
 #include "repo/repo-private.h"
-#include "repo/spool.h"
 #include "repo/writer-private.h"
 
 #include <string.h>

@@ -6,7 +6,7 @@
 #include "repo/content.h"
 
 #include "base/error.h"
-#include "repo/spool.h"
+#include "base/spool.h"
 
 #include <errno.h>
 #include <string.h>

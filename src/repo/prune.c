@@ -11,12 +11,12 @@
 #include "repo/prune.h"
 
 #include "base/error.h"
+#include "base/spool.h"
 #include "base/text.h"
 #include "repo/index-file.h"
 #include "repo/prune-private.h"
 #include "repo/repo-private.h"
 #include "repo/snapshot.h"
-#include "repo/spool.h"
 
 #include <string.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "repo/spool.h"
+#include "base/spool.h"
 
 #include "base/error.h"
 
