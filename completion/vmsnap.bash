@@ -69,7 +69,12 @@ _vmsnap_value() { # OPTION: false where it has none that we know
 	--memory) _vmsnap_words auto cow live none ;;
 	--quiesce) _vmsnap_words auto require off ;;
 	--progress) _vmsnap_words auto bar plain json none ;;
-	--format) _vmsnap_words raw qcow2 ;;
+	--format)
+		case $name in
+		restore) _vmsnap_words raw qcow2 ;;
+		*) _vmsnap_words restic qcow2 ;;
+		esac
+		;;
 	--compression) _vmsnap_words auto off max ;;
 	--chunk-size) _vmsnap_words 128K 256K 512K 1M 2M 4M ;;
 	--to | --from) _vmsnap_repository ;;

@@ -7,7 +7,6 @@
 #include "cli/export.h"
 #include "cli/render.h"
 #include "job/listing.h"
-#include "job/location.h"
 
 static struct {
     VmsCreateWords create;
@@ -34,36 +33,32 @@ static bool is_exported(VmsContext *context, const char *id)
     return now && now->repository_snapshot;
 }
 
-static bool not_exported(const VmsRecord *record, GError *cause, GError **error)
+static bool not_exported(const VmsRecord *record, VmsFormat format, GError *cause, GError **error)
 {
     vms_fail(
         error, VMS_ERROR_NOT_EXPORTED,
         "%s\n%s: snapshot %s is captured, but on this host only; its overlays grow. Go on with "
-        "\"vmsnap export %s --snapshot %s --to %s\" or give it up with \"vmsnap drop %s "
+        "\"vmsnap export %s --snapshot %s --to %s%s\" or give it up with \"vmsnap drop %s "
         "--snapshot %s\"",
         cause->message, record->domain, record->id, record->domain, record->id,
-        words.to ? words.to : "REPOSITORY", record->domain, record->id);
+        words.to ? words.to : "REPOSITORY", format == VMS_FORMAT_QCOW2 ? " --format=qcow2" : "",
+        record->domain, record->id);
     g_error_free(cause);
     return false;
 }
 
 static VmsExportResult *store(VmsContext *context, const VmsRecord *record,
-                              const VmsTransfer *transfer, GError **error)
+                              VmsExportOptions *export_options, GError **error)
 {
-    VmsExportOptions export_options = {
-        .snapshot = record->id,
-        .repository = words.to,
-        .keep_overlays = words.keep_overlays,
-        .transfer = *transfer,
-    };
     GError *cause = NULL;
-    VmsExportResult *result = vms_export(context, record->uuid, &export_options, &cause);
+    export_options->snapshot = record->id;
+    VmsExportResult *result = vms_export(context, record->uuid, export_options, &cause);
     if (result)
         return result;
     if (is_exported(context, record->id))
         g_propagate_error(error, cause);
     else
-        not_exported(record, cause, error);
+        not_exported(record, export_options->format, cause, error);
     return NULL;
 }
 
@@ -71,21 +66,22 @@ static bool run(VmsInvocation *invocation, GError **error)
 {
     VmsContext *context = invocation->context;
     VmsCreateOptions create_options;
-    VmsTransfer transfer;
+    VmsExportOptions export_options = {
+        .repository = words.to,
+        .keep_overlays = words.keep_overlays,
+    };
     if (!vms_create_read(&words.create, &create_options, error) ||
-        !vms_transfer_read(context->config, &transfer, error))
+        !vms_transfer_read(context->config, &export_options.transfer, &export_options.format,
+                           error) ||
+        !vms_export_check_place(context, &export_options, error))
         return false;
-    g_autoptr(VmsLocation) location = vms_location_open(context, words.to, error);
-    if (!location)
-        return false;
-    g_clear_pointer(&location, vms_location_free);
     g_autoptr(VmsRecord) record =
         vms_create(context, invocation->arguments[0], &create_options, error);
     if (!record)
         return false;
     vms_progress_message(context->progress, "%s: snapshot %s captured; the guest runs on",
                          record->domain, record->id);
-    g_autoptr(VmsExportResult) result = store(context, record, &transfer, error);
+    g_autoptr(VmsExportResult) result = store(context, record, &export_options, error);
     if (!result)
         return false;
     g_autoptr(GString) out = g_string_new(NULL);

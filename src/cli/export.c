@@ -25,7 +25,8 @@ static bool run(VmsInvocation *invocation, GError **error)
         .repository = words.to,
         .keep_overlays = words.keep_overlays,
     };
-    if (!vms_transfer_read(invocation->context->config, &export_options.transfer, error))
+    if (!vms_transfer_read(invocation->context->config, &export_options.transfer,
+                           &export_options.format, error))
         return false;
     g_autoptr(VmsExportResult) result =
         vms_export(invocation->context, invocation->arguments[0], &export_options, error);
@@ -45,7 +46,8 @@ const VmsCommand vms_export_command = {
     .arguments = "[DOMAIN]",
     .summary = "Store a captured snapshot, then merge its overlays back",
     .description =
-        "What the repository has already is not stored again. Interrupted or failed, the\n"
+        "What the repository has already is not stored again. With --format=qcow2 the disks\n"
+        "are stored as plain images that QEMU opens itself. Interrupted or failed, the\n"
         "snapshot stays on this host and can be exported again.\n"
         "DOMAIN may be left out where only one has a captured snapshot.",
     .options = options,

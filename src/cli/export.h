@@ -3,12 +3,14 @@
 #pragma once
 
 #include "job/config.h"
+#include "job/record.h"
 
-#define VMS_EXPORT_TO_HELP "repository: configured name, URL or path (default: the only configured)"
+#define VMS_EXPORT_TO_HELP "where to: configured name, URL or path (default: the only configured)"
 #define VMS_EXPORT_KEEP_HELP "do not merge the overlays back afterwards"
 
-/* --limit-upload, --limit-read, --compression, --threads, --chunk-size. */
+/* --format, --limit-upload, --limit-read, --compression, --threads, --chunk-size. */
 extern const GOptionEntry vms_transfer_options[];
 
-/* As configured, and as these options say. USAGE. */
-bool vms_transfer_read(const VmsConfig *config, VmsTransfer *ret_transfer, GError **error);
+/* As configured, and as these options say. USAGE, also where they do not go with the format. */
+bool vms_transfer_read(const VmsConfig *config, VmsTransfer *ret_transfer, VmsFormat *ret_format,
+                       GError **error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/text.h"
 #include "cli/render.h"
+#include "job/plain-name.h"
 #include "job/timing.h"
 
 static void member_time(VmsJsonWriter *out, const char *key, int64_t unix_us)
@@ -67,6 +68,11 @@ static void write_record_repository(VmsJsonWriter *out, const VmsRecord *record)
     }
     vms_json_writer_begin_object(out);
     vms_json_writer_member_string(out, "location", record->repository);
+    VmsFormat format = vms_record_format(record);
+    vms_json_writer_member_string(out, "format", vms_format_name(format));
+    g_autofree char *folder =
+        format == VMS_FORMAT_QCOW2 ? vms_plain_snapshot_folder(record->domain, record->id) : NULL;
+    vms_json_writer_member_string(out, "folder", folder);
     vms_json_writer_member_string(out, "snapshot", record->repository_snapshot);
     vms_json_writer_end_object(out);
 }

@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "cli/render.h"
 #include "cli/table.h"
+#include "job/plain-name.h"
 
 #include <string.h>
 
@@ -166,6 +167,10 @@ void vms_render_export_text(GString *out, const VmsExportResult *result)
     g_string_append_printf(out, "%s: snapshot %s is stored in %s as %.8s (%s)\n", record->domain,
                            record->id, record->repository ? record->repository : "?", hex,
                            duration);
+    if (vms_record_format(record) == VMS_FORMAT_QCOW2) {
+        g_autofree char *folder = vms_plain_snapshot_folder(record->domain, record->id);
+        g_string_append_printf(out, "  plain images in the folder %s there\n", folder);
+    }
     append_amounts(out, result);
     append_busy(out, result);
     if (record->status == VMS_STATUS_DONE) {

@@ -3,10 +3,12 @@
 #include "cli/export.h"
 
 static struct {
-    char *limit_upload, *limit_read, *compression, *threads, *chunk_size;
+    char *format, *limit_upload, *limit_read, *compression, *threads, *chunk_size;
 } words;
 
 const GOptionEntry vms_transfer_options[] = {
+    {"format", 0, 0, G_OPTION_ARG_FILENAME, &words.format,
+     "restic (default): a repository; qcow2: plain images", "FORMAT"},
     {"limit-upload", 0, 0, G_OPTION_ARG_FILENAME, &words.limit_upload,
      "bytes per second to the repository, on average", "RATE"},
     {"limit-read", 0, 0, G_OPTION_ARG_FILENAME, &words.limit_read,
@@ -20,7 +22,26 @@ const GOptionEntry vms_transfer_options[] = {
     G_OPTION_ENTRY_NULL,
 };
 
-bool vms_transfer_read(const VmsConfig *config, VmsTransfer *ret_transfer, GError **error)
+static bool read_format(VmsFormat *ret_format, GError **error)
+{
+    const char *wrong = words.compression  ? "--compression"
+                        : words.threads    ? "--threads"
+                        : words.chunk_size ? "--chunk-size"
+                                           : NULL;
+    *ret_format = VMS_FORMAT_RESTIC;
+    if (words.format && !vms_format_parse(words.format, ret_format))
+        return vms_fail(error, VMS_ERROR_USAGE, "--format=%.40s is not one of restic, qcow2",
+                        words.format);
+    if (*ret_format == VMS_FORMAT_RESTIC || !wrong)
+        return true;
+    return vms_fail(error, VMS_ERROR_USAGE,
+                    "%s is for repositories: plain images are neither compressed nor cut into "
+                    "chunks",
+                    wrong);
+}
+
+bool vms_transfer_read(const VmsConfig *config, VmsTransfer *ret_transfer, VmsFormat *ret_format,
+                       GError **error)
 {
     const struct {
         const char *name, *value;
@@ -33,5 +54,5 @@ bool vms_transfer_read(const VmsConfig *config, VmsTransfer *ret_transfer, GErro
     for (size_t i = 0; i < G_N_ELEMENTS(given); i++)
         if (given[i].value && !vms_transfer_set(ret_transfer, given[i].name, given[i].value, error))
             return vms_prefix(error, "--%s", given[i].name);
-    return true;
+    return read_format(ret_format, error);
 }

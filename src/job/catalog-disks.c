@@ -29,7 +29,7 @@ static bool insert_disk(VmsDbStmt *stmt, const char *snapshot, guint at, const V
 static bool insert_exports(VmsDb *db, const VmsRecord *record, GError **error)
 {
     g_autoptr(VmsDbStmt) stmt =
-        vms_db_prepare(db, "INSERT INTO exports VALUES (?1,?2,?3,?4)", error);
+        vms_db_prepare(db, "INSERT INTO exports VALUES (?1,?2,?3,?4,?5)", error);
     if (!stmt)
         return false;
     for (guint i = 0; i < record->exports->len; i++) {
@@ -38,6 +38,7 @@ static bool insert_exports(VmsDb *db, const VmsRecord *record, GError **error)
         vms_db_bind_text(stmt, 2, export->repository);
         vms_db_bind_text(stmt, 3, export->snapshot);
         vms_db_bind_int64(stmt, 4, export->sequence);
+        vms_db_bind_text(stmt, 5, vms_format_name(export->format));
         if (!vms_db_run(stmt, error))
             return false;
     }
@@ -84,7 +85,8 @@ static bool read_exports(VmsDb *db, VmsRecord *record, GError **error)
 {
     g_autoptr(VmsDbStmt) stmt = vms_db_prepare(
         db,
-        "SELECT repository, stored, sequence FROM exports WHERE snapshot = ?1 ORDER BY sequence",
+        "SELECT repository, stored, sequence, format FROM exports WHERE snapshot = ?1"
+        " ORDER BY sequence",
         error);
     if (!stmt)
         return false;
@@ -94,8 +96,13 @@ static bool read_exports(VmsDb *db, VmsRecord *record, GError **error)
             return false;
         if (!row)
             return true;
-        vms_record_set_export(record, vms_db_column_text(stmt, 0), vms_db_column_text(stmt, 1),
-                              vms_db_column_int64(stmt, 2));
+        VmsFormat format;
+        if (!vms_format_parse(vms_db_column_text(stmt, 3), &format))
+            return vms_fail(error, VMS_ERROR_CORRUPT,
+                            "snapshot %s was exported in a format this program does not know",
+                            record->id);
+        vms_record_set_export(record, format, vms_db_column_text(stmt, 0),
+                              vms_db_column_text(stmt, 1), vms_db_column_int64(stmt, 2));
     }
 }
 

@@ -45,6 +45,7 @@ static const char *const migrations[] = {
     " repository TEXT NOT NULL, stored TEXT NOT NULL, sequence INTEGER NOT NULL,"
     " PRIMARY KEY (snapshot, repository));",
     "ALTER TABLE snapshots ADD COLUMN was_running INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE exports ADD COLUMN format TEXT NOT NULL DEFAULT 'restic';",
     NULL,
 };
 

@@ -9,6 +9,8 @@
 #include "job/claim.h"
 #include "job/location.h"
 #include "job/overlays.h"
+#include "job/plain-snapshot.h"
+#include "job/plain.h"
 #include "job/store-tree.h"
 #include "repo/lock.h"
 #include "repo/snapshot.h"
@@ -23,6 +25,7 @@ typedef struct {
     VmsRecord *record;
     virDomainPtr domain; /* nullable: no longer defined */
     VmsLocation *location;
+    char *place; /* nullable: id of a place of plain images */
     VmsExportResult *result;
 } Export;
 
@@ -178,19 +181,20 @@ static bool store_tree(Export *e, VmsRepoSnapshot *snapshot, VmsManifest *manife
     return true;
 }
 
-static bool record_export(Export *e, const VmsRepoSnapshot *snapshot, GError **error)
+/* id: of the repository or the place. */
+static bool record_export(Export *e, VmsFormat format, const char *id, const VmsId *snapshot,
+                          GError **error)
 {
-    const VmsRepo *repo = e->location->repo;
     int64_t sequence;
     char hex[VMS_ID_HEX_LEN + 1];
-    vms_id_hex(&snapshot->id, hex);
+    vms_id_hex(snapshot, hex);
     g_free(e->record->repository_snapshot);
     g_free(e->record->repository);
     e->record->repository_snapshot = g_strdup(hex);
-    e->record->repository = g_strdup(vms_repo_location(repo));
+    e->record->repository = g_strdup(e->location->store->location);
     if (!vms_catalog_next_export(e->catalog, &sequence, error))
         return false;
-    vms_record_set_export(e->record, vms_repo_id(repo), hex, sequence);
+    vms_record_set_export(e->record, format, id, hex, sequence);
     return true;
 }
 
@@ -217,7 +221,63 @@ static bool store(Export *e, GError **error)
         !vms_repo_snapshot_save(repo, snapshot, cancellable, error))
         return false;
     take_tracking(e, manifest);
-    return record_export(e, snapshot, error);
+    return record_export(e, VMS_FORMAT_RESTIC, vms_repo_id(repo), &snapshot->id, error);
+}
+
+static void take_plain_stats(Export *e, const VmsPlainStored *stored)
+{
+    const VmsPlainStats *stats = &stored->stats;
+    e->result->bytes_total = stored->bytes_total;
+    e->result->bytes_zero = stored->bytes_zero;
+    e->result->read_us = stats->read_us;
+    e->result->stats = (VmsRepoWriterStats){
+        .bytes_read = stats->bytes_read,
+        .bytes_new = stats->bytes_uploaded,
+        .bytes_uploaded = stats->bytes_uploaded,
+        .hash_us = stats->hash_us,
+        .upload_us = stats->upload_us,
+        .wait_us = stats->wait_us,
+    };
+}
+
+/* Up to and including the manifest, which is the commit point. */
+static bool store_images(Export *e, VmsPlainPlace *place, const GPtrArray *records,
+                         VmsManifest *manifest, GError **error)
+{
+    GCancellable *cancellable = e->context->cancellable;
+    VmsPlainStored stored;
+    if (!vms_plain_snapshot_store(e->context, e->record, records, place, &e->options->transfer,
+                                  manifest, &stored, error))
+        return false;
+    take_plain_stats(e, &stored);
+    take_notes(e, manifest);
+    return vms_overlays_frozen(e->domain, e->record, error) &&
+           vms_check_cancelled(cancellable, error) &&
+           vms_plain_snapshot_commit(place, manifest, cancellable, error);
+}
+
+/* A run that was killed right after the commit point has left the catalog behind: what is there
+ * whole is not stored again. */
+static bool store_plain(Export *e, GError **error)
+{
+    GCancellable *cancellable = e->context->cancellable;
+    const VmsManifest *there = NULL;
+    g_autoptr(GPtrArray) records = vms_catalog_list(e->catalog, e->record->uuid, true, error);
+    g_autoptr(VmsPlainPlace) place =
+        records ? vms_plain_place_new(e->location->store, e->place, e->record, records, cancellable,
+                                      error)
+                : NULL;
+    if (!place || !vms_plain_snapshot_find(place, e->record, &there, cancellable, error))
+        return false;
+    g_autoptr(VmsManifest) manifest = there ? NULL : describe(e);
+    if (there)
+        vms_progress_message(e->context->progress, "%s: snapshot %s is there already, whole",
+                             e->record->domain, e->record->id);
+    else if (!store_images(e, place, records, manifest, error))
+        return false;
+    take_tracking(e, there ? there : manifest);
+    return record_export(e, VMS_FORMAT_QCOW2, e->place,
+                         there ? &there->repository_id : &manifest->repository_id, error);
 }
 
 static bool set_status(Export *e, VmsStatus status, GError **error)
@@ -259,6 +319,27 @@ static bool merge(Export *e, GError **error)
                       e->record->id, e->record->domain);
 }
 
+/* *ret_place: id of a place of plain images, else NULL. */
+static VmsLocation *open_place(VmsContext *context, const VmsExportOptions *options,
+                               char **ret_place, GError **error)
+{
+    *ret_place = NULL;
+    if (options->format == VMS_FORMAT_RESTIC)
+        return vms_location_open(context, options->repository, error);
+    g_autoptr(VmsLocation) location =
+        vms_location_open_store(context, options->repository, true, error);
+    if (!location || !(*ret_place = vms_plain_create(location->store, context->cancellable, error)))
+        return NULL;
+    return g_steal_pointer(&location);
+}
+
+bool vms_export_check_place(VmsContext *context, const VmsExportOptions *options, GError **error)
+{
+    g_autofree char *place = NULL;
+    g_autoptr(VmsLocation) location = open_place(context, options, &place, error);
+    return location;
+}
+
 static bool run(Export *e, GError **error)
 {
     int64_t start = g_get_monotonic_time();
@@ -267,10 +348,10 @@ static bool run(Export *e, GError **error)
     if (!find_domain(e, error) || !vms_overlays_frozen(e->domain, e->record, error))
         return false;
     e->context->limit_upload = e->options->transfer.limit_upload;
-    e->location = vms_location_open(e->context, e->options->repository, error);
+    e->location = open_place(e->context, e->options, &e->place, error);
     if (!e->location || !set_status(e, VMS_STATUS_EXPORTING, error))
         return false;
-    if (!store(e, error)) {
+    if (!(e->place ? store_plain(e, error) : store(e, error))) {
         set_status(e, before, NULL);
         return false;
     }
@@ -289,9 +370,10 @@ VmsExportResult *vms_export(VmsContext *context, const char *domain,
         return NULL;
     g_autoptr(VmsExportResult) result = g_new0(VmsExportResult, 1);
     VmsRecord *record = result->record = g_steal_pointer(&claim->record);
-    Export e = {context, options, claim->catalog, record, NULL, NULL, result};
+    Export e = {context, options, claim->catalog, record, NULL, NULL, NULL, result};
     bool ok = can_export(record, error) && run(&e, error);
     vms_location_free(e.location);
+    g_free(e.place);
     if (e.domain)
         virDomainFree(e.domain);
     if (!ok) {

@@ -9,6 +9,7 @@
 typedef struct {
     const char *snapshot;   /* id prefix; NULL: the newest captured one of the domain */
     const char *repository; /* configured name, URL or path */
+    VmsFormat format;       /* QCOW2: repository is a place of plain images (job/plain.h) */
     bool keep_overlays;
     VmsTransfer transfer;
 } VmsExportOptions;
@@ -25,6 +26,9 @@ typedef struct {
 } VmsExportResult;
 
 void vms_export_result_free(VmsExportResult *result);
+
+/* Can that be exported to? Opens it, and makes an empty place one of plain images. */
+bool vms_export_check_place(VmsContext *context, const VmsExportOptions *options, GError **error);
 
 /* On failure or cancel the snapshot stays captured on this host and can be exported again. */
 VmsExportResult *vms_export(VmsContext *context, const char *domain,

@@ -72,6 +72,14 @@ VmsInput *vms_input_disk(const char *path, const char *format, GCancellable *can
     return g_steal_pointer(&input);
 }
 
+bool vms_input_disk_extents(VmsInput *disk, uint64_t offset, uint64_t length,
+                            VmsInputExtentFunc func, void *user, GCancellable *cancellable,
+                            GError **error)
+{
+    return vms_source_extents(((Input *)disk)->source, offset, length, func, user, cancellable,
+                              error);
+}
+
 typedef struct {
     const VmsChunkRun *run;
     uint64_t chunk_size;
@@ -273,6 +281,17 @@ VmsInput *vms_input_memory(const char *path, VmsContext *context, VmsMemoryLayou
     *ret_layout = ok ? VMS_MEMORY_PAGES : VMS_MEMORY_STREAM;
     *ret_reason = ok ? NULL : g_strdup(cause->message);
     return g_steal_pointer(&input);
+}
+
+bool vms_input_check_memory(const VmsRecord *record, GError **error)
+{
+    struct stat st;
+    if (stat(record->memory_path, &st) < 0)
+        return vms_fail_errno(error, errno, "%s", record->memory_path);
+    return (uint64_t)st.st_size == record->memory_size ||
+           vms_fail(error, VMS_ERROR_CORRUPT,
+                    "%s has %" G_GUINT64_FORMAT " bytes, at the cut it had %" G_GUINT64_FORMAT,
+                    record->memory_path, (uint64_t)st.st_size, record->memory_size);
 }
 
 void vms_input_free(VmsInput *input)

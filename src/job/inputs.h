@@ -11,6 +11,11 @@
 VmsInput *vms_input_disk(const char *path, const char *format, GCancellable *cancellable,
                          GError **error);
 
+/* The extents of a part of a disk that is read whole. */
+bool vms_input_disk_extents(VmsInput *disk, uint64_t offset, uint64_t length,
+                            VmsInputExtentFunc func, void *user, GCancellable *cancellable,
+                            GError **error);
+
 /* From now on the disk is only these chunks, one after the other. Borrows runs. */
 void vms_input_disk_select(VmsInput *disk, const VmsChunkRuns *runs);
 
@@ -22,6 +27,9 @@ VmsInput *vms_input_file(const char *path, GError **error);
  * (VMS_MEMORY_STREAM) and *ret_reason says why (else NULL; transfer full). */
 VmsInput *vms_input_memory(const char *path, VmsContext *context, VmsMemoryLayout *ret_layout,
                            char **ret_reason, GError **error);
+
+/* CORRUPT where the memory file of a snapshot has not the size that it had at the cut. */
+bool vms_input_check_memory(const VmsRecord *record, GError **error);
 
 void vms_input_free(VmsInput *input);
 

@@ -5,6 +5,7 @@
 #include "base/json-writer.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "job/manifest-files.h"
 
 #define SCHEMA "vmsnap.manifest.v1"
 
@@ -16,6 +17,7 @@ static void disk_free(void *data)
     g_free(disk->format);
     g_free(disk->source);
     vms_disk_tracking_clear(&disk->tracking);
+    vms_manifest_file_free(disk->image);
     g_free(disk);
 }
 
@@ -28,6 +30,8 @@ VmsManifest *vms_manifest_new(void)
 {
     VmsManifest *manifest = g_new0(VmsManifest, 1);
     manifest->disks = g_ptr_array_new_with_free_func(disk_free);
+    manifest->files =
+        g_ptr_array_new_with_free_func((GDestroyNotify)(void (*)(void))vms_manifest_file_free);
     manifest->notes = vms_notes_new();
     return manifest;
 }
@@ -45,6 +49,7 @@ void vms_manifest_free(VmsManifest *manifest)
     g_free(manifest->version_libvirt);
     g_free(manifest->version_qemu);
     g_ptr_array_unref(manifest->disks);
+    g_ptr_array_unref(manifest->files);
     g_ptr_array_unref(manifest->notes);
     g_free(manifest);
 }
@@ -60,6 +65,16 @@ VmsManifestDisk *vms_manifest_add_disk(VmsManifest *manifest, const char *target
     disk->size = size;
     g_ptr_array_add(manifest->disks, disk);
     return disk;
+}
+
+VmsManifestDisk *vms_manifest_disk(const VmsManifest *manifest, const char *target)
+{
+    for (guint i = 0; i < manifest->disks->len; i++) {
+        VmsManifestDisk *disk = manifest->disks->pdata[i];
+        if (g_str_equal(disk->target, target))
+            return disk;
+    }
+    return NULL;
 }
 
 void vms_notes_write(VmsJsonWriter *out, const GPtrArray *notes)
@@ -98,6 +113,8 @@ void vms_disk_tracking_write(VmsJsonWriter *out, const VmsDiskTracking *tracking
 static void write_identity(VmsJsonWriter *out, const VmsManifest *manifest)
 {
     vms_json_writer_member_string(out, "schema", SCHEMA);
+    if (manifest->format != VMS_FORMAT_RESTIC)
+        vms_json_writer_member_string(out, "format", vms_format_name(manifest->format));
     vms_json_writer_member_string(out, "id", manifest->id);
     vms_json_writer_key(out, "domain");
     vms_json_writer_begin_object(out);
@@ -148,9 +165,11 @@ char *vms_manifest_to_json(const VmsManifest *manifest)
         vms_json_writer_member_uint64(out, "virtual_size", disk->size);
         vms_json_writer_member_uint64(out, "chunk_size", disk->chunk_size);
         vms_disk_tracking_write(out, &disk->tracking);
+        vms_manifest_image_write(out, disk);
         vms_json_writer_end_object(out);
     }
     vms_json_writer_end_array(out);
+    vms_manifest_files_write(out, manifest);
     vms_notes_write(out, manifest->notes);
     vms_json_writer_end_object(out);
     return vms_json_writer_finish(out);
@@ -185,6 +204,18 @@ static bool check_schema(VmsJson *root, GError **error)
                         ": use the newer vmsnap that wrote it",
                         schema);
     return vms_fail(error, VMS_ERROR_INVALID, "schema: \"%.60s\" is not a vmsnap manifest", schema);
+}
+
+static bool parse_format(VmsJson *root, VmsManifest *manifest, GError **error)
+{
+    const char *name;
+    if (!vms_json_has(root, "format"))
+        return true;
+    if (!vms_json_string(root, "format", &name, error))
+        return false;
+    return vms_format_parse(name, &manifest->format) ||
+           vms_fail(error, VMS_ERROR_UNSUPPORTED,
+                    "format: \"%.40s\" is not known to this version of vmsnap", name);
 }
 
 /* Version 0.1 knew the plain stream only and did not say so. */
@@ -285,7 +316,8 @@ static bool parse_disk(VmsJson *object, VmsManifest *manifest, GError **error)
                         target, chunk_size);
     VmsManifestDisk *disk = vms_manifest_add_disk(manifest, target, bus, format, source, size);
     disk->chunk_size = chunk_size;
-    return parse_tracking(object, &disk->tracking, error);
+    return parse_tracking(object, &disk->tracking, error) &&
+           (manifest->format != VMS_FORMAT_QCOW2 || vms_manifest_image_parse(object, disk, error));
 }
 
 static bool parse_lists(VmsJson *root, VmsManifest *manifest, GError **error)
@@ -297,6 +329,8 @@ static bool parse_lists(VmsJson *root, VmsManifest *manifest, GError **error)
     for (size_t i = 0; i < vms_json_length(disks); i++)
         if (!vms_json_element_object(disks, i, &item, error) || !parse_disk(item, manifest, error))
             return false;
+    if (manifest->format == VMS_FORMAT_QCOW2 && !vms_manifest_files_parse(root, manifest, error))
+        return false;
     for (size_t i = 0; i < vms_json_length(notes); i++) {
         const char *code, *text;
         if (!vms_json_element_object(notes, i, &item, error) ||
@@ -312,8 +346,8 @@ VmsManifest *vms_manifest_parse(const char *text, size_t len, GError **error)
 {
     g_autoptr(VmsJson) root = vms_json_parse(text, len, error);
     g_autoptr(VmsManifest) manifest = vms_manifest_new();
-    if (!root || !check_schema(root, error) || !parse_identity(root, manifest, error) ||
-        !parse_lists(root, manifest, error)) {
+    if (!root || !check_schema(root, error) || !parse_format(root, manifest, error) ||
+        !parse_identity(root, manifest, error) || !parse_lists(root, manifest, error)) {
         vms_prefix(error, "vmsnap.json");
         return NULL;
     }

@@ -34,16 +34,6 @@ static VmsManifest *read_manifest(const Load *load, GError **error)
     return vms_manifest_parse(text ? text : "", len, error);
 }
 
-static const VmsManifestDisk *find_disk(const VmsManifest *manifest, const char *target)
-{
-    for (guint i = 0; i < manifest->disks->len; i++) {
-        const VmsManifestDisk *disk = manifest->disks->pdata[i];
-        if (g_str_equal(disk->target, target))
-            return disk;
-    }
-    return NULL;
-}
-
 static bool check_manifest(const Load *load, const VmsRecord *record, const char **ret_reason,
                            GError **error)
 {
@@ -52,7 +42,7 @@ static bool check_manifest(const Load *load, const VmsRecord *record, const char
         return false;
     if (!g_str_equal(manifest->id, record->id) || !g_str_equal(manifest->uuid, record->uuid))
         return vms_fail(error, VMS_ERROR_CORRUPT, "its manifest is of another snapshot");
-    const VmsManifestDisk *disk = find_disk(manifest, load->disk->target);
+    const VmsManifestDisk *disk = vms_manifest_disk(manifest, load->disk->target);
     if (!disk)
         return vms_fail(error, VMS_ERROR_CORRUPT, "its manifest does not name the disk");
     if (disk->size != load->disk->capacity)
@@ -110,7 +100,7 @@ static bool check_blobs(const Load *load, const VmsContent *content, GError **er
     return true;
 }
 
-static bool is_damage(const GError *cause)
+bool vms_parent_is_damage(const GError *cause)
 {
     return vms_error_is(cause, VMS_ERROR_NOT_FOUND) || vms_error_is(cause, VMS_ERROR_CORRUPT) ||
            vms_error_is(cause, VMS_ERROR_INVALID) || vms_error_is(cause, VMS_ERROR_UNSUPPORTED);
@@ -134,7 +124,7 @@ bool vms_parent_disk_load(VmsRepo *repo, const VmsRepoSnapshot *snapshot, const 
     if (ok)
         return true;
     vms_parent_disk_clear(ret_parent);
-    if (!is_damage(cause)) {
+    if (!vms_parent_is_damage(cause)) {
         g_propagate_error(error, g_steal_pointer(&cause));
         return false;
     }

@@ -22,4 +22,7 @@ bool vms_parent_disk_load(VmsRepo *repo, const VmsRepoSnapshot *snapshot, const 
                           GError **error);
 void vms_parent_disk_clear(VmsParentDisk *parent);
 
+/* True where the stored parent is at fault, not the way to it. */
+bool vms_parent_is_damage(const GError *cause);
+
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmsParentDisk, vms_parent_disk_clear)

@@ -28,6 +28,11 @@ static const char *const tracking_names[] = {
     [VMS_TRACKING_BITMAP] = "bitmap",
 };
 
+static const char *const format_names[] = {
+    [VMS_FORMAT_RESTIC] = "restic",
+    [VMS_FORMAT_QCOW2] = "qcow2",
+};
+
 static bool find_name(const char *const *names, size_t n, const char *name, int *ret_value)
 {
     for (size_t i = 0; i < n; i++) {
@@ -57,6 +62,20 @@ const char *vms_consistency_name(VmsConsistency consistency)
 const char *vms_tracking_name(VmsTracking tracking)
 {
     return tracking_names[tracking];
+}
+
+const char *vms_format_name(VmsFormat format)
+{
+    return format_names[format];
+}
+
+bool vms_format_parse(const char *name, VmsFormat *ret_format)
+{
+    int value;
+    if (!find_name(format_names, G_N_ELEMENTS(format_names), name, &value))
+        return false;
+    *ret_format = (VmsFormat)value;
+    return true;
 }
 
 bool vms_tracking_parse(const char *name, VmsTracking *ret_tracking)
@@ -214,8 +233,18 @@ const VmsRecordExport *vms_record_export(const VmsRecord *record, const char *re
     return NULL;
 }
 
-void vms_record_set_export(VmsRecord *record, const char *repository, const char *snapshot,
-                           int64_t sequence)
+VmsFormat vms_record_format(const VmsRecord *record)
+{
+    for (guint i = 0; i < record->exports->len; i++) {
+        const VmsRecordExport *export = record->exports->pdata[i];
+        if (g_strcmp0(export->snapshot, record->repository_snapshot) == 0)
+            return export->format;
+    }
+    return VMS_FORMAT_RESTIC; /* of a vmsnap that knew nothing else */
+}
+
+void vms_record_set_export(VmsRecord *record, VmsFormat format, const char *repository,
+                           const char *snapshot, int64_t sequence)
 {
     VmsRecordExport *export = (VmsRecordExport *)vms_record_export(record, repository);
     if (!export) {
@@ -224,6 +253,7 @@ void vms_record_set_export(VmsRecord *record, const char *repository, const char
         g_ptr_array_add(record->exports, export);
     }
     g_free(export->snapshot);
+    export->format = format;
     export->snapshot = g_strdup(snapshot);
     export->sequence = sequence;
 }

@@ -37,6 +37,12 @@ typedef enum {
     VMS_TRACKING_BITMAP   /* a dirty bitmap in the image, begun with the parent */
 } VmsTracking;
 
+/* What a snapshot is stored as. */
+typedef enum {
+    VMS_FORMAT_RESTIC, /* in a repository */
+    VMS_FORMAT_QCOW2   /* as plain images beside a manifest */
+} VmsFormat;
+
 typedef struct {
     VmsTracking method;
     char *parent;           /* nullable: the repository's id of the snapshot built upon, 64 hex */
@@ -59,10 +65,11 @@ typedef struct {
     VmsDiskTracking tracking; /* of the last export */
 } VmsRecordDisk;
 
-/* One repository that has the snapshot. */
+/* One repository that has the snapshot, or one place of plain images. */
 typedef struct {
+    VmsFormat format;
     char *repository; /* its own id, hex */
-    char *snapshot;   /* 64 hex */
+    char *snapshot;   /* 64 hex; of plain images the SHA-256 of their manifest */
     int64_t sequence; /* of this host's exports: clocks may be set back, this is not */
 } VmsRecordExport;
 
@@ -108,10 +115,12 @@ void vms_record_add_note(VmsRecord *record, const char *code, const char *format
     G_GNUC_PRINTF(3, 4);
 
 /* Enters or replaces what is known of that repository. */
-void vms_record_set_export(VmsRecord *record, const char *repository, const char *snapshot,
-                           int64_t sequence);
+void vms_record_set_export(VmsRecord *record, VmsFormat format, const char *repository,
+                           const char *snapshot, int64_t sequence);
 /* NULL: it was never stored there. */
 const VmsRecordExport *vms_record_export(const VmsRecord *record, const char *repository);
+/* Of the last export, which is what record->repository says. */
+VmsFormat vms_record_format(const VmsRecord *record);
 VmsRecordDisk *vms_record_disk(const VmsRecord *record, const char *target); /* NULL: none */
 
 /* source NULL: all of it unknown. */
@@ -123,6 +132,8 @@ const char *vms_status_name(VmsStatus status);
 const char *vms_engine_name(VmsEngine engine);
 const char *vms_consistency_name(VmsConsistency consistency);
 const char *vms_tracking_name(VmsTracking tracking); /* NULL: unknown */
+const char *vms_format_name(VmsFormat format);       /* "restic", "qcow2" */
+bool vms_format_parse(const char *name, VmsFormat *ret_format);
 bool vms_tracking_parse(const char *name, VmsTracking *ret_tracking);
 bool vms_status_parse(const char *name, VmsStatus *ret_status);
 bool vms_engine_parse(const char *name, VmsEngine *ret_engine);

@@ -2,7 +2,6 @@
 #include "job/store-disk.h"
 
 #include "base/error.h"
-#include "block/changes.h"
 #include "job/inputs.h"
 #include "job/parent.h"
 
@@ -13,6 +12,32 @@ typedef struct {
     VmsManifestDisk *stored; /* of the manifest */
     uint64_t zero;
 } Disk;
+
+VmsManifestDisk *vms_store_disk_describe(VmsManifest *manifest, const VmsRecordDisk *disk,
+                                         uint64_t size, GError **error)
+{
+    if (size != disk->capacity)
+        return vms_fail_null(error, VMS_ERROR_CORRUPT,
+                             "the frozen image %s has %" G_GUINT64_FORMAT
+                             " bytes, at the cut it had %" G_GUINT64_FORMAT,
+                             disk->base, size, disk->capacity);
+    return vms_manifest_add_disk(manifest, disk->target, disk->bus, disk->base_format, disk->base,
+                                 size);
+}
+
+void vms_store_disk_full(VmsManifest *manifest, VmsManifestDisk *stored, const char *reason,
+                         const char *text)
+{
+    stored->tracking.method = VMS_TRACKING_NONE;
+    stored->tracking.full_reason = g_strdup(reason);
+    if (text) {
+        g_autofree char *note = g_strdup_printf(
+            "disk %s: the snapshot before in the repository cannot be built upon, so all of the "
+            "disk was read: %s",
+            stored->target, text);
+        vms_notes_add(manifest->notes, reason, note);
+    }
+}
 
 typedef struct {
     VmsChunkRuns *runs;
@@ -25,18 +50,6 @@ static bool on_change(void *user, uint64_t offset, uint64_t length, GError **err
     vms_chunk_runs_add(changed->runs, offset, length);
     changed->bytes += length;
     return true;
-}
-
-/* Asks the image itself. */
-static bool find_changes(const Disk *d, const VmsTrack *track, Changed *changed, GError **error)
-{
-    GCancellable *cancellable = d->store->context->cancellable;
-    const VmsRecordDisk *disk = d->disk;
-    if (track->method == VMS_TRACKING_BITMAP)
-        return vms_changes_bitmap(disk->base, track->bitmap, on_change, changed, cancellable,
-                                  error);
-    return vms_changes_overlays(disk->base, disk->base_format, track->layers, on_change, changed,
-                                cancellable, error);
 }
 
 static VmsContent *read_input(Disk *d, uint64_t done, GError **error)
@@ -102,19 +115,6 @@ static bool store_changed(Disk *d, const VmsParentDisk *parent, const Changed *c
     return !differ || save_folder(d, parent->content, ret_subtree, error);
 }
 
-static void read_all_because(Disk *d, const char *reason, const char *text)
-{
-    d->stored->tracking.method = VMS_TRACKING_NONE;
-    d->stored->tracking.full_reason = g_strdup(reason);
-    if (text) {
-        g_autofree char *note = g_strdup_printf(
-            "disk %s: the snapshot before in the repository cannot be built upon, so all of the "
-            "disk was read: %s",
-            d->disk->target, text);
-        vms_notes_add(d->store->manifest->notes, reason, note);
-    }
-}
-
 /* *ret_done false: all of the disk must be read, and the manifest says why. */
 static bool try_changed(Disk *d, VmsId *ret_subtree, bool *ret_done, GError **error)
 {
@@ -128,7 +128,7 @@ static bool try_changed(Disk *d, VmsId *ret_subtree, bool *ret_done, GError **er
                            &track, error))
         return false;
     if (track.method == VMS_TRACKING_NONE) {
-        read_all_because(d, track.reason, NULL);
+        vms_store_disk_full(store->manifest, d->stored, track.reason, NULL);
         return true;
     }
     if (!vms_parent_disk_load(store->repo, track.snapshot, track.parent, d->disk,
@@ -136,13 +136,14 @@ static bool try_changed(Disk *d, VmsId *ret_subtree, bool *ret_done, GError **er
                               &reason, &text, error))
         return false;
     if (reason) {
-        read_all_because(d, reason, text);
+        vms_store_disk_full(store->manifest, d->stored, reason, text);
         return true;
     }
     g_autoptr(VmsChunkRuns) runs =
         vms_chunk_runs_new(d->disk->capacity, store->transfer->chunk_size);
     Changed changed = {.runs = runs};
-    if (!find_changes(d, &track, &changed, error) ||
+    if (!vms_tracking_changes(&track, d->disk, on_change, &changed, store->context->cancellable,
+                              error) ||
         !store_changed(d, &parent, &changed, ret_subtree, error))
         return false;
     char hex[VMS_ID_HEX_LEN + 1];
@@ -156,13 +157,9 @@ static bool run(Disk *d, VmsId *ret_subtree, GError **error)
 {
     const VmsRecordDisk *disk = d->disk;
     bool done;
-    if (d->input->size != disk->capacity)
-        return vms_fail(error, VMS_ERROR_CORRUPT,
-                        "the frozen image %s has %" G_GUINT64_FORMAT
-                        " bytes, at the cut it had %" G_GUINT64_FORMAT,
-                        disk->base, d->input->size, disk->capacity);
-    d->stored = vms_manifest_add_disk(d->store->manifest, disk->target, disk->bus,
-                                      disk->base_format, disk->base, d->input->size);
+    d->stored = vms_store_disk_describe(d->store->manifest, disk, d->input->size, error);
+    if (!d->stored)
+        return false;
     d->stored->chunk_size = d->store->transfer->chunk_size;
     if (!try_changed(d, ret_subtree, &done, error))
         return false;

@@ -27,3 +27,11 @@ typedef struct {
  * never read or found to be zeroes. Says in the manifest how it was tracked. */
 bool vms_store_disk(const VmsStoreDisk *store, const VmsRecordDisk *disk, VmsId *ret_subtree,
                     uint64_t *ret_zero, GError **error);
+
+/* Adds the disk, whose image has size bytes, to the manifest, without tracking and chunk size.
+ * CORRUPT where it had another size at the cut. */
+VmsManifestDisk *vms_store_disk_describe(VmsManifest *manifest, const VmsRecordDisk *disk,
+                                         uint64_t size, GError **error);
+/* Says there that all of it is read, and, where text is given, why. */
+void vms_store_disk_full(VmsManifest *manifest, VmsManifestDisk *stored, const char *reason,
+                         const char *text);

@@ -6,9 +6,7 @@
 #include "job/store-disk.h"
 #include "repo/tree.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct {
     VmsContext *context;
@@ -79,17 +77,6 @@ static bool store_disk(Storing *s, const VmsRecordDisk *disk, VmsTreeBuilder *pa
     return true;
 }
 
-static bool check_memory_size(const VmsRecord *record, GError **error)
-{
-    struct stat st;
-    if (stat(record->memory_path, &st) < 0)
-        return vms_fail_errno(error, errno, "%s", record->memory_path);
-    return (uint64_t)st.st_size == record->memory_size ||
-           vms_fail(error, VMS_ERROR_CORRUPT,
-                    "%s has %" G_GUINT64_FORMAT " bytes, at the cut it had %" G_GUINT64_FORMAT,
-                    record->memory_path, (uint64_t)st.st_size, record->memory_size);
-}
-
 static bool has_note(const GPtrArray *notes, const char *code)
 {
     for (guint i = 0; i < notes->len; i++)
@@ -113,7 +100,7 @@ static bool open_memory(Storing *s, GError **error)
     const VmsRecord *record = s->record;
     if (!record->memory_path)
         return true;
-    if (!check_memory_size(record, error) ||
+    if (!vms_input_check_memory(record, error) ||
         !(s->memory = vms_input_memory(record->memory_path, s->context, &s->manifest->memory_layout,
                                        &reason, error)))
         return vms_prefix(error, "memory");
@@ -175,7 +162,7 @@ static bool store_tpm(Storing *s, VmsTreeBuilder *parent, GError **error)
 }
 
 /* Why a disk was read in full: the first of them speaks for the snapshot. */
-static void set_full_reason(VmsManifest *manifest)
+void vms_store_tree_full_reason(VmsManifest *manifest)
 {
     for (guint i = 0; i < manifest->disks->len && !manifest->full_reason; i++)
         manifest->full_reason =
@@ -190,7 +177,7 @@ static bool store_all(Storing *s, VmsTreeBuilder *folder, GError **error)
         if (!store_disk(s, disk, folder, error))
             return vms_prefix(error, "disk %s", disk->target);
     }
-    set_full_reason(s->manifest);
+    vms_store_tree_full_reason(s->manifest);
     if (!store_memory(s, folder, error) || !store_nvram(s, folder, error) ||
         !store_tpm(s, folder, error) ||
         !vms_tree_builder_add_bytes(folder, s->writer, "domain.xml", record->domain_xml,

@@ -27,3 +27,6 @@ typedef struct {
  * flushed. */
 bool vms_store_tree(VmsContext *context, const VmsRecord *record, VmsManifest *manifest,
                     const VmsStoreTreeOptions *options, VmsStoredTree *ret_stored, GError **error);
+
+/* Sets manifest->full_reason by its disks. */
+void vms_store_tree_full_reason(VmsManifest *manifest);

@@ -234,3 +234,12 @@ bool vms_tracking_find(const VmsTrackingScope *scope, const VmsRecord *record,
     ret_track->reason = disk->chain ? "tracking-broken" : "no-tracking";
     return true;
 }
+
+bool vms_tracking_changes(const VmsTrack *track, const VmsRecordDisk *disk, VmsChangesFunc func,
+                          void *user, GCancellable *cancellable, GError **error)
+{
+    if (track->method == VMS_TRACKING_BITMAP)
+        return vms_changes_bitmap(disk->base, track->bitmap, func, user, cancellable, error);
+    return vms_changes_overlays(disk->base, disk->base_format, track->layers, func, user,
+                                cancellable, error);
+}

@@ -3,6 +3,7 @@
  * all of it must be read. Private to job/. */
 #pragma once
 
+#include "block/changes.h"
 #include "job/record.h"
 #include "repo/snapshot.h"
 
@@ -27,3 +28,7 @@ typedef struct {
 bool vms_tracking_find(const VmsTrackingScope *scope, const VmsRecord *record,
                        const VmsRecordDisk *disk, GCancellable *cancellable, VmsTrack *ret_track,
                        GError **error);
+
+/* What has changed since the parent of a track whose method is not NONE, from the image itself. */
+bool vms_tracking_changes(const VmsTrack *track, const VmsRecordDisk *disk, VmsChangesFunc func,
+                          void *user, GCancellable *cancellable, GError **error);

@@ -18,7 +18,8 @@ def test_list_all(vmsnap, catalog):
     """Oldest first."""
     snapshots = vmsnap.run("list", "--all", "--json").json["snapshots"]
     assert [snapshot["id"] for snapshot in snapshots] == [CAPTURED, DONE, FAILED]
-    assert snapshots[1]["repository"] == {"location": "/srv/backup", "snapshot": STORED}
+    assert snapshots[1]["repository"] == {"location": "/srv/backup", "format": "restic",
+                                          "folder": None, "snapshot": STORED}
 
 
 def test_list_of_a_domain(vmsnap, catalog):

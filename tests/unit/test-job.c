@@ -56,8 +56,9 @@ static void test_catalog_keeps(void)
     saved->repository_snapshot = g_strnfill(64, 'c');
     int64_t sequence = 0;
     g_assert_true(vms_catalog_next_export(catalog, &sequence, &error));
-    vms_record_set_export(saved, "repository-1", "old", sequence);
-    vms_record_set_export(saved, "repository-1", saved->repository_snapshot, sequence + 1);
+    vms_record_set_export(saved, VMS_FORMAT_RESTIC, "repository-1", "old", sequence);
+    vms_record_set_export(saved, VMS_FORMAT_QCOW2, "repository-1", saved->repository_snapshot,
+                          sequence + 1);
     g_assert_true(vms_catalog_save(catalog, saved, &error));
     g_autoptr(VmsRecord) read = vms_catalog_find(catalog, "aaaa", &error);
     g_assert_no_error(error);
@@ -86,6 +87,8 @@ static void test_catalog_keeps(void)
     g_assert_cmpuint(read->exports->len, ==, 1);
     const VmsRecordExport *export = vms_record_export(read, "repository-1");
     g_assert_cmpstr(export->snapshot, ==, read->repository_snapshot);
+    g_assert_cmpint(export->format, ==, VMS_FORMAT_QCOW2);
+    g_assert_cmpint(vms_record_format(read), ==, VMS_FORMAT_QCOW2);
     g_assert_null(vms_record_export(read, "repository-2"));
     int64_t next = 0;
     g_assert_true(vms_catalog_next_export(catalog, &next, &error));
