@@ -162,14 +162,15 @@ static char *seal_master(const VmsSealKey *master, const VmsSealKey *user_key, G
     return encoded;
 }
 
-char *vms_key_file_build(const VmsSealKey *master, const VmsSecret *password, GError **error)
+char *vms_key_file_build(const VmsSealKey *master, const VmsSecret *password,
+                         const VmsKdfParams *params, GError **error)
 {
     uint8_t salt_data[SALT_LEN];
 
     if (!vms_seal_random(salt_data, sizeof(salt_data), error))
         return NULL;
     g_autoptr(GBytes) salt = g_bytes_new(salt_data, sizeof(salt_data));
-    g_autoptr(VmsSealKey) user_key = derive(&vms_kdf_default, salt, password, error);
+    g_autoptr(VmsSealKey) user_key = derive(params, salt, password, error);
     if (user_key == NULL)
         return NULL;
     g_autofree char *data = seal_master(master, user_key, error);
@@ -184,9 +185,9 @@ char *vms_key_file_build(const VmsSealKey *master, const VmsSecret *password, GE
     vms_json_writer_member_string(writer, "username", g_get_user_name());
     vms_json_writer_member_string(writer, "hostname", g_get_host_name());
     vms_json_writer_member_string(writer, "kdf", "scrypt");
-    vms_json_writer_member_uint64(writer, "N", vms_kdf_default.n);
-    vms_json_writer_member_uint64(writer, "r", vms_kdf_default.r);
-    vms_json_writer_member_uint64(writer, "p", vms_kdf_default.p);
+    vms_json_writer_member_uint64(writer, "N", params->n);
+    vms_json_writer_member_uint64(writer, "r", params->r);
+    vms_json_writer_member_uint64(writer, "p", params->p);
     vms_json_writer_member_string(writer, "salt", salt_text);
     vms_json_writer_member_string(writer, "data", data);
     vms_json_writer_end_object(writer);

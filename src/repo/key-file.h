@@ -19,7 +19,9 @@ void vms_key_file_free(VmsKeyFile *file);
 /* AUTH where the password is not this key's, CORRUPT. */
 VmsSealKey *vms_key_file_unlock(const VmsKeyFile *file, const VmsSecret *password, GError **error);
 
-/* The text of a key file that opens master with password (transfer full). */
-char *vms_key_file_build(const VmsSealKey *master, const VmsSecret *password, GError **error);
+/* The text of a key file that opens master with password (transfer full). params: what each guess
+ * at the password costs, and each opening; vms_kdf_default. */
+char *vms_key_file_build(const VmsSealKey *master, const VmsSecret *password,
+                         const VmsKdfParams *params, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsKeyFile, vms_key_file_free)

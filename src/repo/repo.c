@@ -43,7 +43,7 @@ static bool refuse_existing(VmsStore *store, GCancellable *cancellable, GError *
 static bool put_key(VmsStore *store, const VmsSealKey *master, const VmsSecret *password,
                     char **ret_name, GCancellable *cancellable, GError **error)
 {
-    g_autofree char *text = vms_key_file_build(master, password, error);
+    g_autofree char *text = vms_key_file_build(master, password, &vms_kdf_default, error);
     VmsId id;
 
     if (text == NULL)

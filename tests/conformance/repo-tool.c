@@ -2,6 +2,7 @@
 /* Drives src/repo from the outside, for test_restic.py. The password is in VMS_TEST_PASSWORD.
  *
  *   init REPO                        make a repository, print its id
+ *   init-quick REPO                  the same, but opened in no time (quick-repo.h)
  *   backup REPO HOST NAME FILE...    one snapshot: /NAME/vmsnap.json and /NAME/BASE/BASE per FILE
  *   list REPO                        "ID TREE HOST PATH TAGS" per snapshot
  *   cat REPO SNAPSHOT PATH           a small file, to stdout
@@ -10,6 +11,8 @@
  *   huge REPO CHUNKS zero|mixed      a disk of CHUNKS MiB: write its tree, read it back
  *   stop REPO FILE                   add FILE, wait for its first pack, give up
  */
+#include "quick-repo.h"
+
 #include "base/error.h"
 #include "codec/hash.h"
 #include "repo/lock.h"
@@ -65,6 +68,18 @@ static bool init(Opened *opened, char **argv, GError **error)
 
     opened->store = vms_dir_open(argv[0], true, error);
     if (opened->store == NULL || !vms_repo_init(opened->store, secret, &id, NULL, error))
+        return false;
+    print_id(&id);
+    return true;
+}
+
+static bool init_quick(Opened *opened, char **argv, GError **error)
+{
+    g_autoptr(VmsSecret) secret = password();
+    VmsId id;
+
+    opened->store = vms_dir_open(argv[0], true, error);
+    if (opened->store == NULL || !quick_repo_init(opened->store, secret, &id, error))
         return false;
     print_id(&id);
     return true;
@@ -383,8 +398,9 @@ static const struct {
     int arguments; /* at least */
     bool (*run)(Opened *opened, char **argv, GError **error);
 } commands[] = {
-    {"init", 1, init},       {"backup", 4, backup}, {"list", 1, list}, {"cat", 3, cat},
-    {"restore", 4, restore}, {"lock", 2, lock},     {"huge", 3, huge}, {"stop", 2, stop},
+    {"init", 1, init}, {"init-quick", 1, init_quick}, {"backup", 4, backup}, {"list", 1, list},
+    {"cat", 3, cat},   {"restore", 4, restore},       {"lock", 2, lock},     {"huge", 3, huge},
+    {"stop", 2, stop},
 };
 
 int main(int argc, char **argv)

@@ -66,7 +66,7 @@ def made(request, tmp_path_factory):
     repo, kept = folder / "repo", {}
     old, new = disk(folder / "old.raw", 1, BEFORE), disk(folder / "vda.raw", 1, AFTER)
     if request.param == "ours":
-        tool("init", repo)
+        tool("init-quick", repo)
     else:
         restic(repo, "init")
     doomed = []

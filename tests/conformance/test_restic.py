@@ -119,7 +119,7 @@ def test_ours_is_read_by_restic(tmp_path, disks):
 
 def test_unchanged_disks_are_not_stored_again(tmp_path, disks):
     repo = tmp_path / "repo"
-    tool("init", repo)
+    tool("init-quick", repo)
     tool("backup", repo, "host1", "web01", *disks)
 
     def size():
@@ -134,7 +134,7 @@ def test_unchanged_disks_are_not_stored_again(tmp_path, disks):
 
 def test_uncompressed(tmp_path, disks):
     repo = tmp_path / "repo"
-    tool("init", repo)
+    tool("init-quick", repo)
     tool("backup", repo, "host1", "web01", *disks, VMS_TEST_COMPRESSION="off")
     assert_green(repo)
     assert_restored_by_us(repo, "latest", "/web01/vda.raw/vda.raw", disks[0], tmp_path)
@@ -196,7 +196,7 @@ def test_side_by_side(tmp_path, theirs, disks):
 def test_given_up(tmp_path, disks):
     """What a run leaves that was given up disturbs nobody, and prune removes it."""
     repo = tmp_path / "repo"
-    tool("init", repo)
+    tool("init-quick", repo)
     tool("stop", repo, disks[0])
     packs = list((repo / "data").glob("*/*"))
     assert packs
@@ -230,7 +230,7 @@ def locks(repo):
 
 def test_restic_heeds_our_locks(tmp_path, disks):
     repo = tmp_path / "repo"
-    tool("init", repo)
+    tool("init-quick", repo)
     with Held(repo, "exclusive") as held:
         assert len(restic(repo, "list", "locks", "--no-lock").split()) == 1
         message = restic(repo, "backup", disks[2], status="failure")
@@ -294,7 +294,7 @@ def test_we_heed_locks_of_restic(tmp_path, disks):
 def test_huge_disk(tmp_path, chunks, kind):
     """200 GiB and 1 TiB: the content list comes back whole, and memory stays flat."""
     repo = tmp_path / "repo"
-    tool("init", repo)
+    tool("init-quick", repo)
     output = tool("huge", repo, chunks, kind)
     peak = int(re.search(r"peak_kib=(\d+)", output).group(1))
     assert 0 < peak < 64 << 10, output
@@ -307,7 +307,7 @@ def test_huge_disk(tmp_path, chunks, kind):
 
 def test_damage_is_named(tmp_path, disks):
     repo = tmp_path / "repo"
-    tool("init", repo)
+    tool("init-quick", repo)
     tool("backup", repo, "host1", "web01", disks[0])
     pack = max((repo / "data").glob("*/*"), key=lambda path: path.stat().st_size)
     data = bytearray(pack.read_bytes())

@@ -98,7 +98,7 @@ static void test_several_keys(Fixture *f, const void *unused)
 
         if (i < 2) {
             g_autoptr(VmsSecret) secret = vms_secret_new_string(passwords[i]);
-            assert_ok((text = vms_key_file_build(f->key, secret, ERR)) != NULL);
+            assert_ok((text = vms_key_file_build(f->key, secret, &vms_kdf_default, ERR)) != NULL);
         } else {
             text = g_strdup(years);
         }
