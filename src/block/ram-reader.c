@@ -57,7 +57,7 @@ static bool read_some(int fd, uint64_t offset, uint8_t *to, size_t min, size_t m
 
 static bool move_window(VmsRamReader *reader, uint64_t offset, size_t length, GError **error)
 {
-    size_t have;
+    size_t have = 0;
     reader->begin = reader->end = 0;
     if (!read_some(reader->fd, offset, reader->window, length, WINDOW, &have, error))
         return false;
