@@ -11,6 +11,7 @@
 #include "base/json-stream.h"
 
 #include "base/error.h"
+#include "base/json-scan.h"
 #include "base/json.h"
 
 #include <string.h>
@@ -50,6 +51,7 @@ struct VmsJsonStream {
 
     Token token;
     bool is_key;
+    bool ascii; /* no byte of the string so far was above 0x7f */
     GString *text;
     unsigned digits; /* of \uXXXX seen */
     unsigned unit;   /* the UTF-16 unit being read */
@@ -130,6 +132,7 @@ static void begin_string(VmsJsonStream *stream, bool is_key)
 {
     stream->token = TOKEN_STRING;
     stream->is_key = is_key;
+    stream->ascii = true;
     stream->high = 0;
     g_string_truncate(stream->text, 0);
 }
@@ -205,7 +208,7 @@ static void flush_high(VmsJsonStream *stream)
 static bool end_string(VmsJsonStream *stream, GError **error)
 {
     flush_high(stream);
-    if (!g_utf8_validate(stream->text->str, (gssize)stream->text->len, NULL))
+    if (!stream->ascii && !g_utf8_validate(stream->text->str, (gssize)stream->text->len, NULL))
         return malformed(stream, "a string is not UTF-8", error);
     if (stream->is_key) {
         stream->token = TOKEN_NONE;
@@ -216,19 +219,11 @@ static bool end_string(VmsJsonStream *stream, GError **error)
     return emit_text(stream, VMS_JSON_STRING, error);
 }
 
-/* As much of a string as needs no thought. */
-static size_t plain_run(const char *data, size_t len)
-{
-    size_t run = 0;
-
-    while (run < len && data[run] != '"' && data[run] != '\\' && (uint8_t)data[run] >= 0x20)
-        run++;
-    return run;
-}
-
-static bool string_run(VmsJsonStream *stream, const char *data, size_t len, GError **error)
+static bool string_run(VmsJsonStream *stream, const char *data, size_t len, bool ascii,
+                       GError **error)
 {
     flush_high(stream);
+    stream->ascii = stream->ascii && ascii;
     if (stream->text->len + len > MAX_TEXT)
         return malformed(stream, "a string is longer than 1 MiB", error);
     g_string_append_len(stream->text, data, (gssize)len);
@@ -376,10 +371,11 @@ bool vms_json_stream_feed(VmsJsonStream *stream, const void *data, size_t len, G
     const char *p = data;
 
     while (len > 0 && !stream->failed) {
-        size_t run = stream->token == TOKEN_STRING ? plain_run(p, len) : 0;
+        bool ascii = true;
+        size_t run = stream->token == TOKEN_STRING ? vms_json_plain_run(p, len, &ascii) : 0;
         size_t used = MAX(run, 1);
 
-        if (run > 0 ? !string_run(stream, p, run, error) : !one_byte(stream, *p, error)) {
+        if (run > 0 ? !string_run(stream, p, run, ascii, error) : !one_byte(stream, *p, error)) {
             stream->failed = true;
             return false;
         }

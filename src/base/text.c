@@ -17,17 +17,23 @@ char *vms_text_hex(const uint8_t *data, size_t len)
     return text;
 }
 
+/* The value of a hex digit and 1; 0: none. */
+static const uint8_t hex_digit[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
+
 bool vms_text_unhex(const char *text, uint8_t *data, size_t len, GError **error)
 {
     if (strlen(text) != 2 * len)
         return vms_fail(error, VMS_ERROR_INVALID, "\"%.80s\" does not have %zu hex digits", text,
                         2 * len);
     for (size_t i = 0; i < len; i++) {
-        int high = g_ascii_xdigit_value(text[2 * i]);
-        int low = g_ascii_xdigit_value(text[2 * i + 1]);
-        if (high < 0 || low < 0)
+        unsigned high = hex_digit[(uint8_t)text[2 * i]], low = hex_digit[(uint8_t)text[2 * i + 1]];
+        if (high == 0 || low == 0)
             return vms_fail(error, VMS_ERROR_INVALID, "\"%.80s\" is not hexadecimal", text);
-        data[i] = (uint8_t)(high << 4 | low);
+        data[i] = (uint8_t)((high - 1) << 4 | (low - 1));
     }
     return true;
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define MAX_NODES 1000000
-#define BATCH 64
+#define BATCH 1024
 
 typedef enum {
     FIELD_OTHER,

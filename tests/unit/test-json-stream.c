@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/error.h"
+#include "base/json-scan.h"
 #include "base/json-stream.h"
 #include "base/json.h"
 
@@ -50,6 +51,8 @@ static const struct {
     {"\"h\303\251llo\"", "s:h\303\251llo "},
     {"{\"\\u006bey\":\"v\"}", "{ k:key s:v } "},
     {"[[[]],{}]", "[ [ [ ] ] { } ] "},
+    {"[\"0123456789abcdef0123456789abcdef\",\"01234567\303\251abcdef\"]",
+     "[ s:0123456789abcdef0123456789abcdef s:01234567\303\251abcdef ] "},
 };
 
 static const char *const bad[] = {
@@ -89,6 +92,8 @@ static const char *const bad[] = {
     "1-2",
     "\"\377\"",
     "\"\303\"",
+    "\"0123456789abcdef\3770123456789abcdef\"",
+    "\"0123456789abcdef\n0123456789abcdef\"",
     "\357\273\277{}",
     "[,1]",
     "{,}",
@@ -132,6 +137,24 @@ static void test_malformed(void)
                 g_error("accepted: %s", bad[i]);
             g_assert_error(error, VMS_ERROR, VMS_ERROR_INVALID);
             g_assert_nonnull(strstr(error->message, "byte"));
+        }
+    }
+}
+
+/* Every byte at every place of a word, and of what follows the last whole one. */
+static void test_plain_run(void)
+{
+    char text[21];
+
+    for (size_t at = 0; at < sizeof(text); at++) {
+        for (unsigned c = 0; c < 256; c++) {
+            bool special = c < 0x20 || c == '"' || c == '\\', ascii = false;
+
+            memset(text, 'a', sizeof(text));
+            text[at] = (char)c;
+            g_assert_cmpuint(vms_json_plain_run(text, sizeof(text), &ascii), ==,
+                             special ? at : sizeof(text));
+            g_assert_cmpint(ascii, ==, special || c < 0x80);
         }
     }
 }
@@ -198,6 +221,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/json-stream/every-split", test_every_split);
     g_test_add_func("/json-stream/malformed", test_malformed);
+    g_test_add_func("/json-stream/plain-run", test_plain_run);
     g_test_add_func("/json-stream/position", test_position);
     g_test_add_func("/json-stream/limits", test_limits);
     g_test_add_func("/json-stream/callback-stops", test_callback_stops);
