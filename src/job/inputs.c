@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/spool.h"
 #include "block/ram-image.h"
+#include "block/raw-image.h"
 #include "block/source.h"
 #include "virt/save-image.h"
 
@@ -17,7 +18,7 @@ typedef struct {
     VmsServer *server; /* disks */
     VmsSource *source;
     const VmsChunkRuns *runs; /* of a disk of which only these are wanted, else NULL */
-    int fd;                   /* files, else -1 */
+    int fd;                   /* files, and disks that can be read as one; else -1 */
     VmsRamImage *ram_image;   /* memory in order */
     int index_fd;             /* of ram_image, else -1 */
 } Input;
@@ -29,6 +30,29 @@ static Input *input_new(void)
     return self;
 }
 
+static bool file_read(VmsInput *input, uint64_t offset, void *buffer, size_t length, GError **error)
+{
+    uint8_t *at = buffer;
+    while (length > 0) {
+        ssize_t n = pread(((Input *)input)->fd, at, length, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return vms_fail_errno(error, errno, "read at %" G_GUINT64_FORMAT, offset);
+        if (n == 0)
+            return vms_fail(error, VMS_ERROR_CORRUPT, "the file has become shorter");
+        at += n;
+        offset += (uint64_t)n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+static void file_announce(VmsInput *input, uint64_t offset, size_t length)
+{
+    posix_fadvise(((Input *)input)->fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+}
+
 static bool disk_extents(VmsInput *input, VmsInputExtentFunc func, void *user,
                          GCancellable *cancellable, GError **error)
 {
@@ -38,7 +62,9 @@ static bool disk_extents(VmsInput *input, VmsInputExtentFunc func, void *user,
 
 static bool disk_read(VmsInput *input, uint64_t offset, void *buffer, size_t length, GError **error)
 {
-    return vms_source_read(((Input *)input)->source, offset, buffer, length, error);
+    Input *self = (Input *)input;
+    return self->fd >= 0 ? file_read(input, offset, buffer, length, error)
+                         : vms_source_read(self->source, offset, buffer, length, error);
 }
 
 static bool disk_start(VmsInput *input, uint64_t offset, void *buffer, size_t length, unsigned most,
@@ -67,8 +93,14 @@ VmsInput *vms_input_disk(const char *path, const char *format, GCancellable *can
     input->size = vms_source_size(self->source);
     input->extents = disk_extents;
     input->read = disk_read;
-    input->start = disk_start;
-    input->drain = disk_drain;
+    if (g_str_equal(format, "raw"))
+        self->fd = vms_raw_image_open(path, input->size);
+    if (self->fd >= 0) {
+        input->announce = file_announce;
+    } else {
+        input->start = disk_start;
+        input->drain = disk_drain;
+    }
     return g_steal_pointer(&input);
 }
 
@@ -120,8 +152,7 @@ static bool selected_read(VmsInput *input, uint64_t offset, void *buffer, size_t
         const VmsChunkRun *run = vms_chunk_runs_find(self->runs, offset / chunk_size);
         uint64_t rest = (run->before + run->count) * chunk_size - offset; /* of the run */
         size_t here = (size_t)MIN(length, rest);
-        if (!vms_source_read(self->source, offset + (run->first - run->before) * chunk_size, at,
-                             here, error))
+        if (!disk_read(input, offset + (run->first - run->before) * chunk_size, at, here, error))
             return false;
         at += here;
         offset += here;
@@ -143,13 +174,23 @@ static bool selected_start(VmsInput *input, uint64_t offset, void *buffer, size_
                                  buffer, length, most, done, user, error);
 }
 
+static void selected_announce(VmsInput *input, uint64_t offset, size_t length)
+{
+    const VmsChunkRuns *runs = ((Input *)input)->runs;
+    const VmsChunkRun *run = vms_chunk_runs_find(runs, offset / runs->chunk_size);
+    file_announce(input, offset + (run->first - run->before) * runs->chunk_size, length);
+}
+
 void vms_input_disk_select(VmsInput *disk, const VmsChunkRuns *runs)
 {
     ((Input *)disk)->runs = runs;
     disk->size = vms_chunk_runs_size(runs);
     disk->extents = selected_extents;
     disk->read = selected_read;
-    disk->start = selected_start;
+    if (disk->announce)
+        disk->announce = selected_announce;
+    else
+        disk->start = selected_start;
 }
 
 static bool file_extents(VmsInput *input, VmsInputExtentFunc func, void *user,
@@ -176,24 +217,6 @@ static bool file_extents(VmsInput *input, VmsInputExtentFunc func, void *user,
     return true;
 }
 
-static bool file_read(VmsInput *input, uint64_t offset, void *buffer, size_t length, GError **error)
-{
-    uint8_t *at = buffer;
-    while (length > 0) {
-        ssize_t n = pread(((Input *)input)->fd, at, length, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return vms_fail_errno(error, errno, "read");
-        if (n == 0)
-            return vms_fail(error, VMS_ERROR_CORRUPT, "the file has become shorter");
-        at += n;
-        offset += (uint64_t)n;
-        length -= (size_t)n;
-    }
-    return true;
-}
-
 VmsInput *vms_input_file(const char *path, GError **error)
 {
     struct stat st;
@@ -207,6 +230,7 @@ VmsInput *vms_input_file(const char *path, GError **error)
     input->size = (uint64_t)st.st_size;
     input->extents = file_extents;
     input->read = file_read;
+    input->announce = file_announce;
     return g_steal_pointer(&input);
 }
 
@@ -261,6 +285,7 @@ static bool put_in_order(Input *self, VmsContext *context, GError **error)
     self->input.size = stats.size;
     self->input.chunks = stats.pieces;
     self->input.chunk_max = VMS_RAM_PIECE_MAX;
+    self->input.announce = NULL;
     self->input.next = memory_next;
     return true;
 }

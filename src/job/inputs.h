@@ -7,7 +7,8 @@
 #include "job/manifest.h"
 #include "job/pipeline.h"
 
-/* A disk image through qemu-nbd. Free with vms_input_free. */
+/* A disk image through qemu-nbd, which opens and locks it and knows its holes; the data of a raw
+ * one on a local file system is read from the file itself. Free with vms_input_free. */
 VmsInput *vms_input_disk(const char *path, const char *format, GCancellable *cancellable,
                          GError **error);
 

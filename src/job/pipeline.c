@@ -3,9 +3,12 @@
  * hash, compress and seal (all inside vms_repo_writer_add, which also bounds the uploads). Buffers
  * come from a fixed pool, so memory does not depend on the size of the disk or on who is the
  * slowest. There are more buffers than reads under way: the thread waits for one only while
- * workers have the rest. Chunks that an extent map calls
- * zero are never queued: their ids are filled in by the reader, run by run. An input that says
- * itself where it is cut knows its zeroes better.
+ * workers have the rest. Where an input can be read by several threads, each worker reads its
+ * chunks itself, into one buffer of its own that its processor still has at hand when they are
+ * hashed; what is queued then has no bytes yet, and was only announced to the input.
+ *
+ * Chunks that an extent map calls zero are never queued: their ids are filled in by the reader, run
+ * by run. An input that says itself where it is cut knows its zeroes better.
  *
  * Locks: Pipeline.lock guards error and the counters; nothing else is taken while it is held. */
 #include "job/pipeline.h"
@@ -28,7 +31,8 @@ typedef struct {
     Pipeline *pipeline;
     uint64_t at; /* chunk number */
     size_t len;
-    uint8_t data[];
+    uint8_t *data; /* own, or the worker's where workers read */
+    uint8_t own[];
 } Chunk;
 
 struct Pipeline {
@@ -37,14 +41,14 @@ struct Pipeline {
     VmsContent *content;
     VmsId zero_id, last_zero_id; /* of a whole chunk of zeroes, and of the last, shorter one */
     uint64_t chunks;
-    uint64_t next;  /* reader: first chunk that is neither queued nor filled in */
-    unsigned reads; /* under way at once */
-    int64_t read_us;
+    uint64_t next;      /* reader: first chunk that is neither queued nor filled in */
+    unsigned reads;     /* under way at once */
     GPtrArray *buffers; /* of Chunk: all of them; the queues own none */
     VmsQueue *free_buffers, *full_buffers;
     GMutex lock;
     GError *error;
     uint64_t done, zero; /* bytes */
+    int64_t read_us;
 };
 
 uint64_t vms_pipeline_chunks(uint64_t size, uint64_t chunk_size)
@@ -83,6 +87,14 @@ static void count(Pipeline *p, uint64_t done, uint64_t zero)
     vms_progress_update(o->progress, "export", o->item, total, o->progress_total);
 }
 
+static void count_read(Pipeline *p, int64_t start)
+{
+    int64_t spent = g_get_monotonic_time() - start;
+    g_mutex_lock(&p->lock);
+    p->read_us += spent;
+    g_mutex_unlock(&p->lock);
+}
+
 static bool is_zero(const uint8_t *data, size_t len)
 {
     return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
@@ -108,12 +120,23 @@ static bool store(Pipeline *p, const Chunk *chunk, GError **error)
     return true;
 }
 
+static bool read_announced(Pipeline *p, Chunk *chunk, uint8_t *buffer, GError **error)
+{
+    VmsInput *input = p->input;
+    int64_t start = g_get_monotonic_time();
+    chunk->data = buffer;
+    bool ok = input->read(input, chunk->at * p->options->chunk_size, buffer, chunk->len, error);
+    count_read(p, start);
+    return ok;
+}
+
 static void *work(void *data)
 {
     Pipeline *p = data;
+    g_autofree uint8_t *own = p->input->announce ? g_malloc(p->options->chunk_size) : NULL;
     for (Chunk *chunk; (chunk = vms_queue_pop(p->full_buffers));) {
         GError *error = NULL;
-        bool ok = store(p, chunk, &error);
+        bool ok = (!own || read_announced(p, chunk, own, &error)) && store(p, chunk, &error);
         vms_queue_push(p->free_buffers, chunk);
         if (!ok)
             fail(p, error);
@@ -137,12 +160,14 @@ static bool add_zero_blobs(Pipeline *p, GError **error)
 
 static bool fill_zero(Pipeline *p, uint64_t until, GError **error)
 {
-    uint64_t bytes = 0;
-    for (; p->next < until; p->next++) {
-        if (!vms_content_set(p->content, p->next, zero_id_of(p, p->next), error))
-            return false;
-        bytes += chunk_len(p, p->next);
-    }
+    uint64_t begin = p->next, size = p->options->chunk_size;
+    bool to_end = until == p->chunks && begin < until;
+    uint64_t whole = until - begin - (to_end ? 1 : 0);
+    if (!vms_content_fill(p->content, begin, whole, &p->zero_id, error) ||
+        (to_end && !vms_content_set(p->content, until - 1, zero_id_of(p, until - 1), error)))
+        return false;
+    p->next = until;
+    uint64_t bytes = MIN(until * size, p->input->size) - MIN(begin * size, p->input->size);
     count(p, bytes, bytes);
     return true;
 }
@@ -159,6 +184,11 @@ static bool fill_chunk(Pipeline *p, Chunk *chunk, GError **error)
     uint64_t offset = chunk->at * p->options->chunk_size;
     if (!input->next)
         chunk->len = chunk_len(p, chunk->at);
+    if (input->announce) {
+        input->announce(input, offset, chunk->len);
+        push_full(chunk);
+        return true;
+    }
     if (input->start)
         return input->start(input, offset, chunk->data, chunk->len, p->reads, push_full, chunk,
                             error);
@@ -180,7 +210,7 @@ static bool read_chunk(Pipeline *p, GError **error)
         return false;
     int64_t start = g_get_monotonic_time();
     bool ok = fill_chunk(p, chunk, error);
-    p->read_us += g_get_monotonic_time() - start;
+    count_read(p, start);
     return ok;
 }
 
@@ -225,7 +255,7 @@ static void read_and_drain(Pipeline *p)
     int64_t start = g_get_monotonic_time();
     if (p->input->drain && !p->input->drain(p->input, &error))
         fail(p, error);
-    p->read_us += g_get_monotonic_time() - start;
+    count_read(p, start);
 }
 
 static unsigned count_workers(const Pipeline *p, size_t buffer)
@@ -238,15 +268,17 @@ static void run_threads(Pipeline *p)
 {
     size_t buffer = p->input->next ? p->input->chunk_max : p->options->chunk_size;
     unsigned n = count_workers(p, buffer);
-    p->reads = p->input->start ? (unsigned)CLAMP(AHEAD / buffer, 1, MAX_READS) : 1;
+    bool ahead = p->input->start || p->input->announce;
+    p->reads = ahead ? (unsigned)CLAMP(AHEAD / buffer, 1, MAX_READS) : 1;
     unsigned buffers = p->reads + n * BUFFERS_PER_WORKER;
     g_autofree GThread **threads = g_new0(GThread *, n);
     p->buffers = g_ptr_array_new_with_free_func(g_free);
     p->free_buffers = vms_queue_new(buffers, NULL);
     p->full_buffers = vms_queue_new(buffers, NULL);
     for (unsigned i = 0; i < buffers; i++) {
-        Chunk *chunk = g_malloc(sizeof(Chunk) + buffer);
+        Chunk *chunk = g_malloc(sizeof(Chunk) + (p->input->announce ? 0 : buffer));
         chunk->pipeline = p;
+        chunk->data = chunk->own;
         g_ptr_array_add(p->buffers, chunk);
         vms_queue_push(p->free_buffers, chunk);
     }

@@ -17,9 +17,10 @@ typedef bool (*VmsInputExtentFunc)(void *user, uint64_t offset, uint64_t length,
 
 typedef void (*VmsInputDoneFunc)(void *user);
 
-/* Something to read from: a frozen disk or the memory file. Used by one thread. Either it is cut
- * every chunk_size bytes, and has extents and read, and start and drain where several reads can be
- * under way at once; or it is cut where it says itself, and has chunks, chunk_max and next. */
+/* Something to read from: a frozen disk or the memory file. Used by one thread, unless it has
+ * announce. Either it is cut every chunk_size bytes, and has extents and read, and start and drain
+ * where several reads can be under way at once, or announce where several threads can read; or it
+ * is cut where it says itself, and has chunks, chunk_max and next. */
 struct VmsInput {
     uint64_t size; /* bytes */
     uint64_t chunks;
@@ -33,6 +34,9 @@ struct VmsInput {
     bool (*start)(VmsInput *input, uint64_t offset, void *buffer, size_t length, unsigned most,
                   VmsInputDoneFunc done, void *user, GError **error);
     bool (*drain)(VmsInput *input, GError **error);
+    /* This will be read soon. With it, read is called by several threads at once, extents by
+     * another one meanwhile. */
+    void (*announce)(VmsInput *input, uint64_t offset, size_t length);
 };
 
 typedef struct {

@@ -12,7 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SHORT 64 /* ids kept in memory */
+#define SHORT 64  /* ids kept in memory */
+#define BATCH 512 /* ids written at once */
 
 struct VmsContent {
     uint64_t count;
@@ -75,6 +76,28 @@ bool vms_content_set(VmsContent *content, uint64_t at, const VmsId *id, GError *
     if (content->ids == NULL)
         return vms_spool_write(content->fd, at * VMS_ID_LEN, id, VMS_ID_LEN, error);
     content->ids[at] = *id;
+    return true;
+}
+
+bool vms_content_fill(VmsContent *content, uint64_t at, uint64_t count, const VmsId *id,
+                      GError **error)
+{
+    VmsId batch[BATCH];
+
+    if (!check_range(content, at, count, error))
+        return false;
+    for (size_t i = 0; i < MIN(count, BATCH); i++)
+        batch[i] = *id;
+    while (count > 0) {
+        size_t n = MIN(count, BATCH);
+
+        if (content->ids != NULL)
+            memcpy(content->ids + at, batch, n * VMS_ID_LEN);
+        else if (!vms_spool_write(content->fd, at * VMS_ID_LEN, batch, n * VMS_ID_LEN, error))
+            return false;
+        at += n;
+        count -= n;
+    }
     return true;
 }
 

@@ -13,6 +13,9 @@ void vms_content_free(VmsContent *content);
 uint64_t vms_content_count(const VmsContent *content);
 /* INVALID beyond the end. Safe from several threads at once. */
 bool vms_content_set(VmsContent *content, uint64_t at, const VmsId *id, GError **error);
+/* The same id count times from at on. */
+bool vms_content_fill(VmsContent *content, uint64_t at, uint64_t count, const VmsId *id,
+                      GError **error);
 bool vms_content_get(const VmsContent *content, uint64_t at, VmsId *ret_id, GError **error);
 /* count ids from at. */
 bool vms_content_read(const VmsContent *content, uint64_t at, size_t count, VmsId *ret_ids,

@@ -30,6 +30,8 @@ typedef struct {
     uint64_t fail_at; /* byte that cannot be read; 0: none */
     Pending pending[PENDING];
     unsigned pending_count, most;
+    int announced[CHUNKS]; /* by chunk; atomic */
+    int read_here, unannounced;
 } Fake;
 
 static bool is_zero(const uint8_t *data, uint64_t len)
@@ -88,6 +90,27 @@ static bool fake_start(VmsInput *input, uint64_t offset, void *buffer, size_t le
 static bool fake_drain(VmsInput *input, GError **error)
 {
     finish_reads((Fake *)input);
+    return true;
+}
+
+static void fake_announce(VmsInput *input, uint64_t offset, size_t length)
+{
+    Fake *fake = (Fake *)input;
+    g_assert_cmpuint(length, ==, MIN(CHUNK, input->size - offset));
+    g_atomic_int_inc(&fake->announced[offset / CHUNK]);
+}
+
+/* By any worker. */
+static bool fake_read_here(VmsInput *input, uint64_t offset, void *buffer, size_t length,
+                           GError **error)
+{
+    Fake *fake = (Fake *)input;
+    if (fake->fail_at && offset <= fake->fail_at && fake->fail_at < offset + length)
+        return vms_fail(error, VMS_ERROR_FAILED, "bad sector");
+    memcpy(buffer, fake->data + offset, length);
+    g_atomic_int_inc(&fake->read_here);
+    if (g_atomic_int_get(&fake->announced[offset / CHUNK]) != 1)
+        g_atomic_int_inc(&fake->unannounced);
     return true;
 }
 
@@ -202,6 +225,34 @@ static void test_reads_at_once(void)
     }
 }
 
+/* Workers that read for themselves: only what the extents call data, each chunk once, after it was
+ * announced; and a read of theirs that fails. */
+static void test_workers_read(void)
+{
+    for (int broken = 0; broken < 2; broken++) {
+        g_autoptr(GError) error = NULL;
+        new_writer();
+        Fake fake = fake_new(CHUNK * CHUNKS - 512, 4096);
+        fake.input.announce = fake_announce;
+        fake.input.read = fake_read_here;
+        fake.fail_at = broken ? 30 * CHUNK + 1 : 0;
+        for (uint64_t at = 0; at < fake.input.size; at++)
+            fake.data[at] = at / CHUNK % 4 == 3 ? 0 : (uint8_t)(at >> 16) + 1;
+        uint64_t zero;
+        g_autoptr(VmsContent) content = run(&fake, &zero, &error);
+        g_assert_cmpint(fake.unannounced, ==, 0);
+        if (broken) {
+            g_assert_cmpstr(error->message, ==, "bad sector");
+        } else {
+            g_assert_no_error(error);
+            g_assert_cmpint(fake.read_here, ==, CHUNKS * 3 / 4);
+            g_assert_cmpuint(zero, ==, CHUNK * CHUNKS / 4 - 512);
+            assert_comes_back(&fake, content);
+        }
+        g_free(fake.data);
+    }
+}
+
 static void test_zeroes_are_free(void)
 {
     g_autoptr(GError) error = NULL;
@@ -254,6 +305,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/pipeline/round-trip", test_round_trip);
     g_test_add_func("/pipeline/reads-at-once", test_reads_at_once);
+    g_test_add_func("/pipeline/workers-read", test_workers_read);
     g_test_add_func("/pipeline/zeroes-are-free", test_zeroes_are_free);
     g_test_add_func("/pipeline/read-error", test_read_error);
     g_test_add_func("/pipeline/cancel", test_cancel);

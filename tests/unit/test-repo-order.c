@@ -201,6 +201,28 @@ static void test_reader_order(Fixture *f, const void *unused)
     g_assert_cmpuint(next, ==, 32);
 }
 
+/* A short list, which is in memory, and one longer than what is written at once. */
+static void test_fill_content(void)
+{
+    const uint64_t counts[] = {40, 3000};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
+        const VmsId id = {{1, 2, 3}}, none = {{0}};
+        g_autoptr(VmsContent) content = NULL;
+        g_autoptr(GError) error = NULL;
+        VmsId there;
+
+        assert_ok((content = vms_content_new(counts[i], ERR)) != NULL);
+        assert_ok(vms_content_fill(content, 7, counts[i] - 14, &id, ERR));
+        for (uint64_t at = 0; at < counts[i]; at++) {
+            assert_ok(vms_content_get(content, at, &there, ERR));
+            g_assert_true(vms_id_equal(&there, at >= 7 && at < counts[i] - 7 ? &id : &none));
+        }
+        g_assert_false(vms_content_fill(content, 8, counts[i] - 7, &id, &error));
+        g_assert_error(error, VMS_ERROR, VMS_ERROR_INVALID);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -209,5 +231,6 @@ int main(int argc, char **argv)
     g_test_add_data_func("/repo-order/upload-error/pack", "data/", test_upload_error);
     g_test_add_data_func("/repo-order/upload-error/index", "index/", test_upload_error);
     g_test_add("/repo-order/reading", Fixture, NULL, set_up, test_reader_order, tear_down);
+    g_test_add_func("/content/fill", test_fill_content);
     return g_test_run();
 }
