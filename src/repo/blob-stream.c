@@ -118,7 +118,7 @@ static VmsUploadPack *end_pack(VmsBlobStream *stream, const VmsId *id, GError **
         .length = (uint32_t)stream->written,
         .plain_length = stream->compress != NULL ? (uint32_t)stream->plain : 0,
     };
-    g_autoptr(VmsUploadPack) pack = vms_upload_pack_new(0);
+    g_autoptr(VmsUploadPack) pack = vms_upload_pack_new(NULL, 0);
     g_autoptr(GByteArray) trailer = vms_pack_trailer(repo->key, &blob, 1, error);
 
     if (trailer == NULL || !write_out(stream, trailer->data, trailer->len, error))

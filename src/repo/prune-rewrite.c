@@ -45,9 +45,9 @@ static bool append(Rewrite *rewrite, const VmsPackBlob *blob, const uint8_t *sea
         !push(rewrite, blob->type, error))
         return false;
     if (*pack == NULL)
-        *pack = vms_upload_pack_new(PACK_SIZE);
-    moved.offset = (*pack)->bytes->len;
-    g_byte_array_append((*pack)->bytes, sealed, blob->length);
+        *pack = vms_upload_pack_new(rewrite->upload, PACK_SIZE);
+    moved.offset = (uint32_t)(*pack)->bytes->len;
+    vms_pack_buffer_append((*pack)->bytes, sealed, blob->length);
     g_array_append_val((*pack)->blobs, moved);
     return true;
 }

@@ -31,6 +31,7 @@ struct VmsUpload {
     gulong outer_handler;
     VmsQueue *queue;
     GPtrArray *threads;
+    VmsPackBuffers *buffers;
 
     GMutex mutex;
     GCond idle;    /* busy or indexing became 0 */
@@ -43,11 +44,12 @@ struct VmsUpload {
     VmsUploadStats stats;
 };
 
-VmsUploadPack *vms_upload_pack_new(size_t size)
+VmsUploadPack *vms_upload_pack_new(VmsUpload *upload, size_t size)
 {
     VmsUploadPack *pack = g_new0(VmsUploadPack, 1);
 
-    pack->bytes = g_byte_array_sized_new((guint)size);
+    if (size > 0)
+        pack->bytes = vms_pack_buffers_take(upload->buffers, size);
     pack->blobs = g_array_new(FALSE, FALSE, sizeof(VmsPackBlob));
     return pack;
 }
@@ -55,7 +57,7 @@ VmsUploadPack *vms_upload_pack_new(size_t size)
 void vms_upload_pack_free(VmsUploadPack *pack)
 {
     if (pack != NULL) {
-        g_clear_pointer(&pack->bytes, g_byte_array_unref);
+        g_clear_pointer(&pack->bytes, vms_pack_buffer_free);
         g_clear_pointer(&pack->blobs, g_array_unref);
         g_clear_pointer(&pack->whole, g_bytes_unref);
         g_free(pack);
@@ -153,9 +155,9 @@ static bool put_pack(VmsUpload *upload, VmsUploadPack *pack, uint64_t *ret_size,
 
         if (trailer == NULL)
             return false;
-        g_byte_array_append(pack->bytes, trailer->data, trailer->len);
+        vms_pack_buffer_append(pack->bytes, trailer->data, trailer->len);
         vms_hash(pack->bytes->data, pack->bytes->len, pack->id.bytes);
-        bytes = g_byte_array_free_to_bytes(g_steal_pointer(&pack->bytes));
+        bytes = vms_pack_buffers_lend(upload->buffers, g_steal_pointer(&pack->bytes));
     }
     *ret_size = g_bytes_get_size(bytes);
     g_autofree char *name = vms_object_pack_name(&pack->id);
@@ -229,6 +231,7 @@ VmsUpload *vms_upload_new(VmsRepo *repo, unsigned threads, VmsUploadIndexedFunc 
             g_cancellable_connect(cancellable, G_CALLBACK(cancel_inner),
                                   g_object_ref(upload->cancellable), g_object_unref);
     }
+    upload->buffers = vms_pack_buffers_new();
     upload->queue = vms_queue_new(1, (GDestroyNotify)vms_upload_pack_free);
     upload->stored = g_ptr_array_new_with_free_func((GDestroyNotify)vms_upload_pack_free);
     upload->stored_since = g_get_monotonic_time();
@@ -258,6 +261,7 @@ void vms_upload_free(VmsUpload *upload)
     }
     g_object_unref(upload->cancellable);
     vms_queue_free(upload->queue);
+    vms_pack_buffers_unref(upload->buffers);
     g_ptr_array_unref(upload->stored);
     g_clear_error(&upload->failed);
     g_cond_clear(&upload->idle);

@@ -2,6 +2,7 @@
 /* Uploading packs with several threads, and listing them in index files once they are durable. */
 #pragma once
 
+#include "repo/pack-buffer.h"
 #include "repo/pack.h"
 
 typedef struct VmsUpload VmsUpload;
@@ -9,13 +10,12 @@ typedef struct VmsUpload VmsUpload;
 /* A pack on its way: either bytes, to which the trailer is added, or whole, which has it already.
  */
 typedef struct {
-    GByteArray *bytes;
+    VmsPackBuffer *bytes;
     GArray *blobs; /* of VmsPackBlob */
     GBytes *whole; /* nullable */
     VmsId id;      /* set by the upload unless whole */
 } VmsUploadPack;
 
-VmsUploadPack *vms_upload_pack_new(size_t size);
 void vms_upload_pack_free(VmsUploadPack *pack);
 
 /* Called without locks held, after the blobs of an index file are in the index cache. */
@@ -26,6 +26,10 @@ VmsUpload *vms_upload_new(VmsRepo *repo, unsigned threads, VmsUploadIndexedFunc 
 
 /* Stops the threads; what waits is dropped, what is stored gets an index if the store answers. */
 void vms_upload_free(VmsUpload *upload);
+
+/* To be filled: room for size bytes, of which all callers want as many. 0 (and upload NULL): it
+ * will be whole. */
+VmsUploadPack *vms_upload_pack_new(VmsUpload *upload, size_t size);
 
 /* Takes pack. Waits while the threads are behind. Fails with the error of an earlier pack. */
 bool vms_upload_push(VmsUpload *upload, VmsUploadPack *pack, GError **error);

@@ -239,9 +239,9 @@ static bool append(VmsRepoWriter *writer, VmsPackBlob *blob, const GByteArray *s
     g_mutex_lock(&writer->mutex);
     VmsUploadPack **pack = &writer->filling[blob->type];
     if (*pack == NULL)
-        *pack = vms_upload_pack_new(writer->pack_size + PACK_SLACK);
-    blob->offset = (*pack)->bytes->len;
-    g_byte_array_append((*pack)->bytes, sealed->data, sealed->len);
+        *pack = vms_upload_pack_new(writer->upload, writer->pack_size + PACK_SLACK);
+    blob->offset = (uint32_t)(*pack)->bytes->len;
+    vms_pack_buffer_append((*pack)->bytes, sealed->data, sealed->len);
     g_array_append_val((*pack)->blobs, *blob);
     if ((*pack)->bytes->len >= writer->pack_size || (*pack)->blobs->len >= VMS_PACK_MAX_ENTRIES)
         full = g_steal_pointer(pack);

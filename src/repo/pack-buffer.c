@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Lock: guards spare. Whoever still has bytes that were lent keeps the whole alive. */
+#include "repo/pack-buffer.h"
+
+#include <string.h>
+
+#define PAGE 4096
+
+struct VmsPackBuffers {
+    GMutex lock;
+    GPtrArray *spare; /* of VmsPackBuffer */
+};
+
+typedef struct {
+    VmsPackBuffers *buffers;
+    VmsPackBuffer *buffer;
+} Loan;
+
+void vms_pack_buffer_free(VmsPackBuffer *buffer)
+{
+    if (buffer != NULL) {
+        g_aligned_free(buffer->data);
+        g_free(buffer);
+    }
+}
+
+void vms_pack_buffer_append(VmsPackBuffer *buffer, const void *data, size_t len)
+{
+    if (buffer->capacity - buffer->len < len) {
+        size_t capacity = MAX(buffer->len + len, buffer->capacity * 2);
+        uint8_t *larger = g_aligned_alloc(1, capacity, PAGE);
+
+        if (buffer->len > 0)
+            memcpy(larger, buffer->data, buffer->len);
+        g_aligned_free(buffer->data);
+        buffer->data = larger;
+        buffer->capacity = capacity;
+    }
+    if (len > 0)
+        memcpy(buffer->data + buffer->len, data, len);
+    buffer->len += len;
+}
+
+VmsPackBuffers *vms_pack_buffers_new(void)
+{
+    VmsPackBuffers *buffers = g_atomic_rc_box_new0(VmsPackBuffers);
+
+    g_mutex_init(&buffers->lock);
+    buffers->spare = g_ptr_array_new_with_free_func((GDestroyNotify)vms_pack_buffer_free);
+    return buffers;
+}
+
+static void clear(void *user)
+{
+    VmsPackBuffers *buffers = user;
+
+    g_ptr_array_unref(buffers->spare);
+    g_mutex_clear(&buffers->lock);
+}
+
+void vms_pack_buffers_unref(VmsPackBuffers *buffers)
+{
+    g_atomic_rc_box_release_full(buffers, clear);
+}
+
+VmsPackBuffer *vms_pack_buffers_take(VmsPackBuffers *buffers, size_t size)
+{
+    VmsPackBuffer *buffer = NULL;
+
+    g_mutex_lock(&buffers->lock);
+    if (buffers->spare->len > 0)
+        buffer = g_ptr_array_steal_index_fast(buffers->spare, buffers->spare->len - 1);
+    g_mutex_unlock(&buffers->lock);
+    if (buffer == NULL) {
+        buffer = g_new0(VmsPackBuffer, 1);
+        buffer->data = g_aligned_alloc(1, size, PAGE);
+        buffer->capacity = size;
+    }
+    buffer->len = 0;
+    return buffer;
+}
+
+static void give_back(void *user)
+{
+    Loan *loan = user;
+
+    g_mutex_lock(&loan->buffers->lock);
+    g_ptr_array_add(loan->buffers->spare, loan->buffer);
+    g_mutex_unlock(&loan->buffers->lock);
+    vms_pack_buffers_unref(loan->buffers);
+    g_free(loan);
+}
+
+GBytes *vms_pack_buffers_lend(VmsPackBuffers *buffers, VmsPackBuffer *buffer)
+{
+    Loan *loan = g_new(Loan, 1);
+
+    *loan = (Loan){.buffers = g_atomic_rc_box_acquire(buffers), .buffer = buffer};
+    return g_bytes_new_with_free_func(buffer->data, buffer->len, give_back, loan);
+}
