@@ -76,16 +76,18 @@ void vms_seal_key_free(VmsSealKey *key)
     }
 }
 
-/* libcrypto's cipher functions count in int. */
-static bool crypt_in_place(EVP_CIPHER_CTX *cipher, uint8_t *data, size_t len, GError **error)
+/* from and to are the same or do not overlap. libcrypto's cipher functions count in int. */
+static bool encrypt(EVP_CIPHER_CTX *cipher, const uint8_t *from, uint8_t *to, size_t len,
+                    GError **error)
 {
     while (len > 0) {
         int piece = (int)MIN(len, (size_t)1 << 30);
         int done = 0;
 
-        if (EVP_EncryptUpdate(cipher, data, &done, data, piece) != 1 || done != piece)
+        if (EVP_EncryptUpdate(cipher, to, &done, from, piece) != 1 || done != piece)
             return crypto_failed(error, "AES-256-CTR");
-        data += piece;
+        from += piece;
+        to += piece;
         len -= (size_t)piece;
     }
     return true;
@@ -162,7 +164,7 @@ void vms_seal_stream_free(VmsSealStream *stream)
 
 bool vms_seal_stream_update(VmsSealStream *stream, uint8_t *data, size_t len, GError **error)
 {
-    return crypt_in_place(stream->cipher, data, len, error) &&
+    return encrypt(stream->cipher, data, data, len, error) &&
            vms_seal_stream_verify(stream, data, len, error);
 }
 
@@ -201,7 +203,7 @@ bool vms_seal_stream_decrypt(VmsSealStream *stream, uint8_t *data, size_t len, G
 {
     if (!stream->verified)
         return vms_fail(error, VMS_ERROR_REFUSED, "sealed data is not authenticated yet");
-    return crypt_in_place(stream->cipher, data, len, error);
+    return encrypt(stream->cipher, data, data, len, error);
 }
 
 bool vms_seal_in_place(const VmsSealKey *key, uint8_t *sealed, size_t len, GError **error)
@@ -233,7 +235,5 @@ bool vms_seal_open(const VmsSealKey *key, const uint8_t *sealed, size_t len, voi
     if (stream == NULL || !vms_seal_stream_verify(stream, body, body_len, error) ||
         !vms_seal_stream_verify_tag(stream, body + body_len, error))
         return false;
-    if (body_len > 0)
-        memcpy(plain, body, body_len);
-    return vms_seal_stream_decrypt(stream, plain, body_len, error);
+    return encrypt(stream->cipher, body, plain, body_len, error);
 }

@@ -24,18 +24,21 @@ void vms_pack_buffer_free(VmsPackBuffer *buffer)
     }
 }
 
+static void enlarge(VmsPackBuffer *buffer, size_t capacity)
+{
+    uint8_t *larger = g_aligned_alloc(1, MAX(capacity, 1), PAGE);
+
+    if (buffer->len > 0)
+        memcpy(larger, buffer->data, buffer->len);
+    g_aligned_free(buffer->data);
+    buffer->data = larger;
+    buffer->capacity = capacity;
+}
+
 void vms_pack_buffer_append(VmsPackBuffer *buffer, const void *data, size_t len)
 {
-    if (buffer->capacity - buffer->len < len) {
-        size_t capacity = MAX(buffer->len + len, buffer->capacity * 2);
-        uint8_t *larger = g_aligned_alloc(1, capacity, PAGE);
-
-        if (buffer->len > 0)
-            memcpy(larger, buffer->data, buffer->len);
-        g_aligned_free(buffer->data);
-        buffer->data = larger;
-        buffer->capacity = capacity;
-    }
+    if (buffer->capacity - buffer->len < len)
+        enlarge(buffer, MAX(buffer->len + len, buffer->capacity * 2));
     if (len > 0)
         memcpy(buffer->data + buffer->len, data, len);
     buffer->len += len;
@@ -71,22 +74,26 @@ VmsPackBuffer *vms_pack_buffers_take(VmsPackBuffers *buffers, size_t size)
     if (buffers->spare->len > 0)
         buffer = g_ptr_array_steal_index_fast(buffers->spare, buffers->spare->len - 1);
     g_mutex_unlock(&buffers->lock);
-    if (buffer == NULL) {
+    if (buffer == NULL)
         buffer = g_new0(VmsPackBuffer, 1);
-        buffer->data = g_aligned_alloc(1, size, PAGE);
-        buffer->capacity = size;
-    }
     buffer->len = 0;
+    if (buffer->data == NULL || buffer->capacity < size)
+        enlarge(buffer, size);
     return buffer;
 }
 
-static void give_back(void *user)
+void vms_pack_buffers_give(VmsPackBuffers *buffers, VmsPackBuffer *buffer)
+{
+    g_mutex_lock(&buffers->lock);
+    g_ptr_array_add(buffers->spare, buffer);
+    g_mutex_unlock(&buffers->lock);
+}
+
+static void end_loan(void *user)
 {
     Loan *loan = user;
 
-    g_mutex_lock(&loan->buffers->lock);
-    g_ptr_array_add(loan->buffers->spare, loan->buffer);
-    g_mutex_unlock(&loan->buffers->lock);
+    vms_pack_buffers_give(loan->buffers, loan->buffer);
     vms_pack_buffers_unref(loan->buffers);
     g_free(loan);
 }
@@ -96,5 +103,5 @@ GBytes *vms_pack_buffers_lend(VmsPackBuffers *buffers, VmsPackBuffer *buffer)
     Loan *loan = g_new(Loan, 1);
 
     *loan = (Loan){.buffers = g_atomic_rc_box_acquire(buffers), .buffer = buffer};
-    return g_bytes_new_with_free_func(buffer->data, buffer->len, give_back, loan);
+    return g_bytes_new_with_free_func(buffer->data, buffer->len, end_loan, loan);
 }

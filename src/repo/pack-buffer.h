@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The memory that packs are filled in. It is used again and again, since pages that the kernel has
- * just zeroed cost about as much as filling them, and begins on a page, so that a directory store
- * can write it without a copy. Private to repo/. */
+/* The memory that packs are filled and blobs are opened in. It is used again and again, since pages
+ * that the kernel has just zeroed cost about as much as filling them, and begins on a page, so that
+ * it can be written to a disk without a copy. Private to repo/. */
 #pragma once
 
 #include <glib.h>
@@ -18,8 +18,9 @@ typedef struct VmsPackBuffers VmsPackBuffers;
 VmsPackBuffers *vms_pack_buffers_new(void);
 void vms_pack_buffers_unref(VmsPackBuffers *buffers);
 
-/* An empty one with room for size bytes (all callers give the same size). Free it, or lend it. */
+/* An empty one with room for size bytes. Give it back, lend it, or free it. */
 VmsPackBuffer *vms_pack_buffers_take(VmsPackBuffers *buffers, size_t size);
+void vms_pack_buffers_give(VmsPackBuffers *buffers, VmsPackBuffer *buffer);
 
 /* Takes buffer: it is the content of the GBytes, and is there to be taken once nobody needs them.
  */

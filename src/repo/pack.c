@@ -150,35 +150,39 @@ bool vms_pack_add(GByteArray *out, const VmsSealKey *key, int level, VmsBlobType
     return true;
 }
 
+static bool expand(const VmsPackBuffer *plain, VmsPackBuffer *expanded, size_t len, GError **error)
+{
+    expanded->len = len;
+    return vms_compress_expand(plain->data, plain->len, expanded->data, len, error);
+}
+
 GBytes *vms_pack_open_blob(const VmsSealKey *key, const VmsPackBlob *blob, const uint8_t *sealed,
-                           size_t len, GError **error)
+                           size_t len, VmsPackBuffers *buffers, GError **error)
 {
     if (len != blob->length || len < VMS_SEAL_OVERHEAD)
         return vms_fail_null(error, VMS_ERROR_CORRUPT, "%zu sealed bytes where %u were stored", len,
                              blob->length);
 
-    size_t plain_len = len - VMS_SEAL_OVERHEAD;
-    g_autofree uint8_t *plain = g_malloc(MAX(plain_len, 1));
-    if (!vms_seal_open(key, sealed, len, plain, error))
-        return NULL;
-    if (blob->plain_length != 0) {
+    VmsPackBuffer *plain = vms_pack_buffers_take(buffers, len - VMS_SEAL_OVERHEAD);
+    plain->len = len - VMS_SEAL_OVERHEAD;
+    bool ok = vms_seal_open(key, sealed, len, plain->data, error);
+    if (ok && blob->plain_length != 0) {
         /* The size is authenticated by the header or index that named it, and bounded by callers.
          */
-        g_autofree uint8_t *expanded = g_try_malloc(blob->plain_length);
+        VmsPackBuffer *expanded = vms_pack_buffers_take(buffers, blob->plain_length);
 
-        if (expanded == NULL)
-            return vms_fail_null(error, VMS_ERROR_FAILED, "out of memory for %u bytes",
-                                 blob->plain_length);
-        if (!vms_compress_expand(plain, plain_len, expanded, blob->plain_length, error))
-            return NULL;
-        g_free(plain);
-        plain = g_steal_pointer(&expanded);
-        plain_len = blob->plain_length;
+        ok = expand(plain, expanded, blob->plain_length, error);
+        vms_pack_buffers_give(buffers, plain);
+        plain = expanded;
     }
 
     VmsId id;
-    vms_hash(plain, plain_len, id.bytes);
-    if (!vms_id_equal(&id, &blob->id))
-        return vms_fail_null(error, VMS_ERROR_CORRUPT, "the content has another SHA-256");
-    return g_bytes_new_take(g_steal_pointer(&plain), plain_len);
+    if (ok)
+        vms_hash(plain->data, plain->len, id.bytes);
+    if (ok && !vms_id_equal(&id, &blob->id))
+        ok = vms_fail(error, VMS_ERROR_CORRUPT, "the content has another SHA-256");
+    if (ok)
+        return vms_pack_buffers_lend(buffers, plain);
+    vms_pack_buffers_give(buffers, plain);
+    return NULL;
 }

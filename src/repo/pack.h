@@ -4,6 +4,7 @@
 #pragma once
 
 #include "codec/seal.h"
+#include "repo/pack-buffer.h"
 #include "repo/repo.h"
 
 #define VMS_PACK_MAX_HEADER (16u << 20) /* bytes */
@@ -40,7 +41,8 @@ bool vms_pack_add(GByteArray *out, const VmsSealKey *key, int level, VmsBlobType
                   const VmsId *id, const void *data, size_t len, VmsPackBlob *ret_blob,
                   GError **error);
 
-/* Authenticates, decompresses and re-hashes the sealed bytes of blob. CORRUPT; callers name the
- * blob and where it lies. */
+/* Authenticates, decompresses and re-hashes the sealed bytes of blob, in memory from buffers, to
+ * which it goes back with the last reference; it begins on a page. CORRUPT; callers name the blob
+ * and where it lies. */
 GBytes *vms_pack_open_blob(const VmsSealKey *key, const VmsPackBlob *blob, const uint8_t *sealed,
-                           size_t len, GError **error);
+                           size_t len, VmsPackBuffers *buffers, GError **error);

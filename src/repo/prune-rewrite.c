@@ -18,6 +18,7 @@ typedef struct {
     VmsPrune *prune;
     unsigned file;
     VmsUpload *upload;
+    VmsPackBuffers *opened;    /* blobs that are looked at */
     VmsUploadPack *filling[2]; /* per VmsBlobType, nullable */
     GString *text;             /* of the index file being written, nullable */
     size_t listed;             /* blobs in it */
@@ -68,7 +69,8 @@ static bool copy_run(Rewrite *rewrite, const char *pack, const GArray *run, GErr
         const VmsPackBlob *blob = &g_array_index(run, VmsPackBlob, i);
         const uint8_t *sealed =
             (const uint8_t *)g_bytes_get_data(bytes, NULL) + (blob->offset - first->offset);
-        g_autoptr(GBytes) plain = vms_pack_open_blob(repo->key, blob, sealed, blob->length, error);
+        g_autoptr(GBytes) plain =
+            vms_pack_open_blob(repo->key, blob, sealed, blob->length, rewrite->opened, error);
 
         if (plain == NULL) {
             char hex[VMS_ID_HEX_LEN + 1];
@@ -200,7 +202,9 @@ bool vms_prune_rewrite(VmsPrune *prune, GError **error)
         return false;
     rewrite.total = sums.repack_used;
     rewrite.upload = vms_upload_new(prune->repo, UPLOADS, indexed, NULL, prune->cancellable);
+    rewrite.opened = vms_pack_buffers_new();
     bool ok = rewrite_files(&rewrite, error);
+    vms_pack_buffers_unref(rewrite.opened);
     vms_upload_stats(rewrite.upload, &stats);
     vms_upload_free(rewrite.upload);
     for (int type = 0; type < 2; type++)

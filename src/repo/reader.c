@@ -44,6 +44,7 @@ typedef struct {
     void *user;
     GCancellable *cancellable;
     VmsQueue *queue;
+    VmsPackBuffers *buffers; /* for opened blobs */
     GMutex mutex;
     GError *failed;
     VmsRepoReaderStats stats;
@@ -89,7 +90,7 @@ static GBytes *open_chunk(Reader *reader, const Run *run, const Chunk *chunk, co
     const VmsPackBlob *blob = &chunk->place.blob;
     g_autoptr(GError) local = NULL;
     GBytes *plain = vms_pack_open_blob(reader->repo->key, blob, data + (blob->offset - run->begin),
-                                       blob->length, &local);
+                                       blob->length, reader->buffers, &local);
 
     if (plain != NULL)
         return plain;
@@ -345,6 +346,7 @@ bool vms_reader_run(VmsRepo *repo, const VmsContent *content, const VmsRepoReade
 
     g_mutex_init(&reader.mutex);
     reader.queue = vms_queue_new(threads, free_run);
+    reader.buffers = vms_pack_buffers_new();
     for (unsigned i = 0; i < threads; i++)
         workers[i] = g_thread_new("repo-read", read_thread, &reader);
     if (!plan(&reader, content, o, &local))
@@ -353,6 +355,7 @@ bool vms_reader_run(VmsRepo *repo, const VmsContent *content, const VmsRepoReade
     for (unsigned i = 0; i < threads; i++)
         g_thread_join(workers[i]);
     vms_queue_free(reader.queue);
+    vms_pack_buffers_unref(reader.buffers);
     g_mutex_clear(&reader.mutex);
     if (reader.failed != NULL) {
         g_propagate_error(error, reader.failed);

@@ -295,9 +295,13 @@ static GBytes *fetch_from(VmsRepo *repo, const VmsIndexPlace *place, GCancellabl
                                              place->blob.length, cancellable, &local);
     GBytes *plain = NULL;
 
-    if (sealed != NULL)
+    if (sealed != NULL) {
+        VmsPackBuffers *buffers = vms_pack_buffers_new();
+
         plain = vms_pack_open_blob(repo->key, &place->blob, g_bytes_get_data(sealed, NULL),
-                                   g_bytes_get_size(sealed), &local);
+                                   g_bytes_get_size(sealed), buffers, &local);
+        vms_pack_buffers_unref(buffers);
+    }
     if (plain == NULL) {
         char hex[VMS_ID_HEX_LEN + 1];
 

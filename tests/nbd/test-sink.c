@@ -93,6 +93,44 @@ static void test_raw(void)
     check_format("raw");
 }
 
+/* Data that lies on a page, as a repository's blobs do, goes past the page cache where it can:
+ * mixed with what cannot, in any order, up to an end in the middle of a page. */
+static void test_raw_pages(void)
+{
+    const struct {
+        uint64_t offset;
+        size_t length, shift;
+    } writes[] = {{3 * MIB, MIB, 0},
+                  {0, MIB, 0},
+                  {MIB, MIB, 16},
+                  {2 * MIB, MIB - 100, 0},
+                  {3 * MIB - 100, 200, 0},
+                  {4 * MIB + 512, MIB - 512, 0},
+                  {5 * MIB, 4096, 0},
+                  {5 * MIB + 4096, 64 * 1024, 4096},
+                  {512 * 1024, 128 * 1024, 0},
+                  {6 * MIB, MIB + 700, 0}};
+    const size_t size = 7 * MIB + 700;
+    g_autofree char *path = images_path("pages");
+    g_autofree uint8_t *wanted = g_malloc0(size);
+    uint8_t *pages = g_aligned_alloc(1, 2 * MIB, 4096);
+    g_autoptr(VmsSink) sink = create(path, "raw", size, false);
+    for (size_t i = 0; i < G_N_ELEMENTS(writes); i++) {
+        for (size_t at = 0; at < 2 * MIB; at++)
+            pages[at] = (uint8_t)(at / 512 * 7 + at + i + 1) | 1;
+        memcpy(wanted + writes[i].offset, pages + writes[i].shift, writes[i].length);
+        g_assert_true(vms_sink_write(sink, writes[i].offset, pages + writes[i].shift,
+                                     writes[i].length, NULL));
+    }
+    finish(sink);
+    g_autofree char *got = NULL;
+    gsize length = 0;
+    g_assert_true(g_file_get_contents(path, &got, &length, NULL));
+    g_assert_cmpmem(got, length, wanted, size);
+    g_aligned_free(pages);
+    g_remove(path);
+}
+
 static void test_qcow2(void)
 {
     check_format("qcow2");
@@ -268,6 +306,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     images_setup();
     g_test_add_func("/sink/raw", test_raw);
+    g_test_add_func("/sink/raw-pages", test_raw_pages);
     g_test_add_func("/sink/qcow2", test_qcow2);
     g_test_add_func("/sink/threads", test_threads);
     g_test_add_func("/sink/exists", test_exists);
