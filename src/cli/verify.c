@@ -39,6 +39,11 @@ static char *to_text(const VmsVerifyResult *result)
     g_autofree char *bytes = vms_text_size(result->bytes);
     g_autofree char *zero = vms_text_size(result->bytes_zero);
     g_autofree char *duration = vms_table_duration(result->duration_us);
+    if (result->images)
+        return g_strdup_printf("%s: snapshot %.8s is whole\n  %u disk%s, %s in %" G_GUINT64_FORMAT
+                               " objects read and verified (%s)\n",
+                               domain, result->snapshot, result->disks,
+                               result->disks == 1 ? "" : "s", bytes, result->chunks, duration);
     return g_strdup_printf("%s: snapshot %.8s is whole\n  %u disk%s, %s in %" G_GUINT64_FORMAT
                            " chunks read and verified, %s of zeroes (%s)\n",
                            domain, result->snapshot, result->disks, result->disks == 1 ? "" : "s",

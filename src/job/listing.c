@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "job/catalog.h"
+#include "job/plain-read.h"
 #include "job/stored.h"
 #include "repo/snapshot.h"
 
@@ -29,9 +30,11 @@ static bool is_ours(const VmsRepoSnapshot *snapshot, const char *domain)
 GPtrArray *vms_listing_repository(VmsContext *context, const char *repository, const char *domain,
                                   GError **error)
 {
-    g_autoptr(VmsLocation) location = vms_location_open(context, repository, error);
+    g_autoptr(VmsLocation) location = vms_location_open_any(context, repository, error);
     if (!location)
         return NULL;
+    if (location->images)
+        return vms_plain_list(location->store, domain, context->cancellable, error);
     g_autoptr(GPtrArray) snapshots =
         vms_repo_snapshot_list(location->repo, context->cancellable, error);
     if (!snapshots)

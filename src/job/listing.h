@@ -13,8 +13,8 @@ GPtrArray *vms_listing_local(VmsContext *context, const char *domain, bool all, 
 /* One by id prefix. NOT_FOUND; INVALID if ambiguous. */
 VmsRecord *vms_listing_find(VmsContext *context, const char *snapshot, GError **error);
 
-/* Snapshots in a repository made by vmsnap, oldest first: GPtrArray of VmsManifest*. domain
- * nullable. */
+/* Snapshots in a repository made by vmsnap, or in a place of plain images, oldest first: GPtrArray
+ * of VmsManifest*. domain nullable. */
 GPtrArray *vms_listing_repository(VmsContext *context, const char *repository, const char *domain,
                                   GError **error);
 VmsManifest *vms_listing_find_repository(VmsContext *context, const char *repository,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "job/location-url.h"
+#include "job/plain.h"
 #include "job/secret-file.h"
 #include "store/dir.h"
 #include "store/rate.h"
@@ -243,23 +244,67 @@ static VmsSecret *password(const Target *target, GError **error)
     return NULL;
 }
 
+/* *error says why there is no repository to work with: if it is that there are plain images, it
+ * says that instead. */
+static void explain_images(VmsContext *context, const VmsLocation *location, GError **error)
+{
+    g_autofree char *id = NULL;
+    if (!error || !vms_plain_find(location->store, &id, context->cancellable, NULL) || !id)
+        return;
+    g_clear_error(error);
+    vms_fail(error, VMS_ERROR_REFUSED,
+             "%s holds plain images and is no repository: \"vmsnap export\" and \"backup\" need "
+             "--format=qcow2 there; list, show, restore and verify read it; to remove a snapshot, "
+             "remove its folder DOMAIN/ID yourself, the newest first, for newer images stand on "
+             "older ones",
+             location->store->location);
+}
+
+static bool open_repository(VmsContext *context, const Target *target, VmsLocation *location,
+                            GError **error)
+{
+    g_autoptr(VmsSecret) secret = password(target, error);
+    if (!secret) {
+        if (error && vms_error_is(*error, VMS_ERROR_AUTH))
+            explain_images(context, location, error);
+        return false;
+    }
+    location->repo = vms_repo_open(location->store, secret, context->config->cache_dir,
+                                   context->cancellable, error);
+    if (!location->repo && error && vms_error_is(*error, VMS_ERROR_NOT_FOUND))
+        explain_images(context, location, error);
+    if (location->repo)
+        vms_repo_set_progress(location->repo, context->progress);
+    return (location->repo && vms_repo_sync_index(location->repo, context->cancellable, error)) ||
+           prefix(error, target);
+}
+
 VmsLocation *vms_location_open(VmsContext *context, const char *name, GError **error)
 {
     g_auto(Target) target = {0};
     if (!resolve(&target, context->config, name, error))
         return NULL;
-    g_autoptr(VmsSecret) secret = password(&target, error);
-    g_autoptr(VmsLocation) location = secret ? open_target(context, &target, false, error) : NULL;
+    g_autoptr(VmsLocation) location = open_target(context, &target, false, error);
+    if (!location || !open_repository(context, &target, location, error))
+        return NULL;
+    return g_steal_pointer(&location);
+}
+
+VmsLocation *vms_location_open_any(VmsContext *context, const char *name, GError **error)
+{
+    g_auto(Target) target = {0};
+    if (!resolve(&target, context->config, name, error))
+        return NULL;
+    g_autoptr(VmsLocation) location = open_target(context, &target, false, error);
     if (!location)
         return NULL;
-    location->repo = vms_repo_open(location->store, secret, context->config->cache_dir,
-                                   context->cancellable, error);
-    if (location->repo)
-        vms_repo_set_progress(location->repo, context->progress);
-    if (location->repo && vms_repo_sync_index(location->repo, context->cancellable, error))
-        return g_steal_pointer(&location);
-    prefix(error, &target);
-    return NULL;
+    if (!vms_plain_find(location->store, &location->images, context->cancellable, error)) {
+        prefix(error, &target);
+        return NULL;
+    }
+    if (!location->images && !open_repository(context, &target, location, error))
+        return NULL;
+    return g_steal_pointer(&location);
 }
 
 char *vms_location_init(VmsContext *context, const char *name, char **ret_location, GError **error)
@@ -273,6 +318,14 @@ char *vms_location_init(VmsContext *context, const char *name, char **ret_locati
         return NULL;
     VmsId id;
     g_autoptr(GError) cause = NULL;
+    g_autofree char *images = NULL;
+    if (!vms_plain_find(location->store, &images, context->cancellable, error))
+        return NULL;
+    if (images)
+        return vms_fail_null(error, VMS_ERROR_REFUSED,
+                             "%s holds plain images and is left as it is; make the repository "
+                             "elsewhere",
+                             location->store->location);
     if (!vms_repo_init(location->store, secret, &id, context->cancellable, &cause)) {
         if (vms_error_is(cause, VMS_ERROR_EXISTS))
             return vms_fail_null(error, VMS_ERROR_EXISTS,
@@ -292,6 +345,7 @@ void vms_location_free(VmsLocation *location)
 {
     if (!location)
         return;
+    g_free(location->images);
     vms_repo_free(location->repo);
     vms_store_free(location->store);
     g_free(location);

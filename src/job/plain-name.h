@@ -9,6 +9,7 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#define VMS_PLAIN_MEMORY "memory.save"
 #define VMS_PLAIN_MANIFEST "vmsnap.json" /* of a snapshot, written last */
 
 /* Lower-case ASCII letters, digits, ".", "-" and "_"; whatever else a name has becomes "_". Several

@@ -80,7 +80,7 @@ static bool copy_memory(Storing *s, VmsInput *input, VmsPlainObject *object, GEr
 /* The save image as it is: virsh restore takes it. */
 static bool store_memory(Storing *s, GError **error)
 {
-    const char *file = "memory.save";
+    const char *file = VMS_PLAIN_MEMORY;
     const VmsRecord *record = s->record;
     if (!record->memory_path)
         return true;

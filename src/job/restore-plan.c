@@ -4,6 +4,8 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "job/fetch.h"
+#include "job/plain-memory.h"
+#include "job/plain-name.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,6 +17,7 @@ static void disk_free(void *data)
     VmsPlannedDisk *disk = data;
     g_free(disk->path);
     vms_tree_free(disk->tree);
+    vms_plain_chain_free(disk->chain);
     g_free(disk);
 }
 
@@ -22,7 +25,6 @@ void vms_restore_plan_free(VmsRestorePlan *plan)
 {
     if (!plan)
         return;
-    g_free(plan->folder);
     g_free(plan->xml);
     g_ptr_array_unref(plan->disks);
     g_free(plan->domain);
@@ -101,13 +103,14 @@ static bool choose_path(const VmsRestorePlan *plan, VmsPlannedDisk *disk,
 }
 
 /* One file of the snapshot, its size as the manifest says. */
-static bool find_file(VmsContext *context, VmsRepo *repo, const VmsRestorePlan *plan,
-                      const char *path, uint64_t size, VmsTree **ret_tree, const VmsNode **ret_node,
-                      GError **error)
+static bool find_file(VmsContext *context, const VmsRestorePlan *plan, const char *path,
+                      uint64_t size, VmsTree **ret_tree, const VmsNode **ret_node, GError **error)
 {
-    g_autofree char *full = g_strdup_printf("%s/%s", plan->folder, path);
+    VmsRepo *repo = plan->stored->location->repo;
+    g_autofree char *full = g_strdup_printf("/%s/%s", plan->manifest->domain, path);
     VmsNode *node = NULL;
-    if (!vms_tree_lookup(repo, &plan->root, full, ret_tree, &node, context->cancellable, error))
+    if (!vms_tree_lookup(repo, &plan->stored->tree, full, ret_tree, &node, context->cancellable,
+                         error))
         return false;
     if (node->type != VMS_NODE_FILE || node->size != size)
         return vms_fail(error, VMS_ERROR_CORRUPT,
@@ -117,18 +120,35 @@ static bool find_file(VmsContext *context, VmsRepo *repo, const VmsRestorePlan *
     return true;
 }
 
-static bool plan_disk(VmsContext *context, VmsRepo *repo, VmsRestorePlan *plan,
-                      const VmsManifestDisk *source, const VmsRestoreOptions *options,
-                      GError **error)
+/* All its images are there once, beside the disk that they become. */
+static bool plan_chain(VmsContext *context, VmsRestorePlan *plan, VmsPlannedDisk *disk,
+                       GError **error)
+{
+    const VmsStored *stored = plan->stored;
+    disk->chain = vms_plain_chain_open(stored->location->store, stored->images, plan->manifest,
+                                       disk->disk, context->cancellable, error);
+    if (!disk->chain)
+        return false;
+    disk->temporary_size = vms_plain_chain_bytes(disk->chain);
+    disk->data_size = MIN(disk->temporary_size, disk->disk->size);
+    plan->bytes_total += disk->temporary_size;
+    return true;
+}
+
+static bool plan_disk(VmsContext *context, VmsRestorePlan *plan, const VmsManifestDisk *source,
+                      const VmsRestoreOptions *options, GError **error)
 {
     VmsPlannedDisk *disk = g_new0(VmsPlannedDisk, 1);
     g_ptr_array_add(plan->disks, disk);
     disk->disk = source;
     disk->format = format_of(source, options);
+    if (!choose_path(plan, disk, options, error))
+        return false;
+    if (plan->stored->images)
+        return plan_chain(context, plan, disk, error);
     g_autofree char *path = g_strdup_printf("%s/disk.raw", source->target);
     plan->bytes_total += source->size;
-    return choose_path(plan, disk, options, error) &&
-           find_file(context, repo, plan, path, source->size, &disk->tree, &disk->node, error) &&
+    return find_file(context, plan, path, source->size, &disk->tree, &disk->node, error) &&
            vms_fetch_data_size(disk->node, source->chunk_size, &disk->data_size, error);
 }
 
@@ -148,23 +168,26 @@ static bool check_space(const char *path, uint64_t need, GError **error)
                     dir, have_text, need_text);
 }
 
-/* Each directory is asked for what all disks on the same file system need. */
+/* Each directory is asked for what all disks on the same file system need, and the most that any
+ * of them needs beside. */
 static bool check_spaces(const VmsRestorePlan *plan, GError **error)
 {
     for (guint i = 0; i < plan->disks->len; i++) {
         const VmsPlannedDisk *disk = plan->disks->pdata[i];
         g_autofree char *dir = g_path_get_dirname(disk->path);
-        uint64_t need = 0;
+        uint64_t need = 0, beside = 0;
         struct stat mine, theirs;
         if (stat(dir, &mine) < 0)
             return vms_fail_errno(error, errno, "%s", dir);
         for (guint j = 0; j < plan->disks->len; j++) {
             const VmsPlannedDisk *other = plan->disks->pdata[j];
             g_autofree char *other_dir = g_path_get_dirname(other->path);
-            if (stat(other_dir, &theirs) == 0 && theirs.st_dev == mine.st_dev)
+            if (stat(other_dir, &theirs) == 0 && theirs.st_dev == mine.st_dev) {
                 need += other->data_size;
+                beside = MAX(beside, other->temporary_size);
+            }
         }
-        if (!check_space(disk->path, need, error))
+        if (!check_space(disk->path, need + beside, error))
             return false;
     }
     return true;
@@ -193,8 +216,23 @@ static bool check_domain(VmsContext *context, const VmsRestorePlan *plan,
     return true;
 }
 
-static bool plan_memory(VmsContext *context, VmsRepo *repo, VmsRestorePlan *plan,
-                        const VmsRestoreOptions *options, GError **error)
+static bool find_memory(VmsContext *context, VmsRestorePlan *plan, GError **error)
+{
+    const VmsStored *stored = plan->stored;
+    if (!stored->images)
+        return find_file(context, plan, "memory/memory.save", plan->manifest->memory_size,
+                         &plan->memory_tree, &plan->memory_node, error);
+    plan->memory_file = vms_stored_find_file(stored, VMS_PLAIN_MEMORY, error);
+    if (!plan->memory_file)
+        return false;
+    g_autofree char *object =
+        vms_plain_object(stored->images, plan->manifest->id, VMS_PLAIN_MEMORY);
+    return vms_plain_check_size(stored->location->store, object, plan->memory_file,
+                                context->cancellable, error);
+}
+
+static bool plan_memory(VmsContext *context, VmsRestorePlan *plan, const VmsRestoreOptions *options,
+                        GError **error)
 {
     const VmsManifest *manifest = plan->manifest;
     plan->memory =
@@ -209,8 +247,7 @@ static bool plan_memory(VmsContext *context, VmsRepo *repo, VmsRestorePlan *plan
     plan->bytes_total += manifest->memory_size;
     plan->memory_path = g_strdup_printf("%s/restore/%s-%08x.save", context->config->state_dir,
                                         plan->domain, g_random_int());
-    return find_file(context, repo, plan, "memory/memory.save", manifest->memory_size,
-                     &plan->memory_tree, &plan->memory_node, error);
+    return find_memory(context, plan, error);
 }
 
 static bool plan_nvram(VmsRestorePlan *plan, GError **error)
@@ -225,11 +262,9 @@ static bool plan_nvram(VmsRestorePlan *plan, GError **error)
     return true;
 }
 
-static bool read_xml(VmsContext *context, VmsRepo *repo, VmsRestorePlan *plan, GError **error)
+static bool read_xml(VmsContext *context, VmsRestorePlan *plan, GError **error)
 {
-    g_autofree char *path = g_strdup_printf("%s/domain.xml", plan->folder);
-    g_autoptr(GBytes) bytes =
-        vms_tree_read_file(repo, &plan->root, path, context->cancellable, error);
+    g_autoptr(GBytes) bytes = vms_stored_read_file(context, plan->stored, "domain.xml", error);
     if (!bytes)
         return false;
     size_t len;
@@ -238,14 +273,13 @@ static bool read_xml(VmsContext *context, VmsRepo *repo, VmsRestorePlan *plan, G
     return true;
 }
 
-VmsRestorePlan *vms_restore_plan(VmsContext *context, VmsRepo *repo, VmsManifest *manifest,
-                                 const VmsId *root, const VmsRestoreOptions *options,
-                                 GError **error)
+VmsRestorePlan *vms_restore_plan(VmsContext *context, const VmsStored *stored,
+                                 const VmsRestoreOptions *options, GError **error)
 {
+    const VmsManifest *manifest = stored->manifest;
     g_autoptr(VmsRestorePlan) plan = g_new0(VmsRestorePlan, 1);
+    plan->stored = stored;
     plan->manifest = manifest;
-    plan->root = *root;
-    plan->folder = g_strdup_printf("/%s", manifest->domain);
     plan->disks = g_ptr_array_new_with_free_func(disk_free);
     plan->define = options->disks == NULL;
     plan->domain = g_strdup(options->as ? options->as : manifest->domain);
@@ -254,14 +288,13 @@ VmsRestorePlan *vms_restore_plan(VmsContext *context, VmsRepo *repo, VmsManifest
         return NULL;
     for (guint i = 0; i < manifest->disks->len; i++) {
         const VmsManifestDisk *disk = manifest->disks->pdata[i];
-        if (is_wanted(options, disk->target) &&
-            !plan_disk(context, repo, plan, disk, options, error)) {
+        if (is_wanted(options, disk->target) && !plan_disk(context, plan, disk, options, error)) {
             vms_prefix(error, "disk %s", disk->target);
             return NULL;
         }
     }
-    if (!check_spaces(plan, error) || !plan_memory(context, repo, plan, options, error) ||
-        !plan_nvram(plan, error) || !read_xml(context, repo, plan, error))
+    if (!check_spaces(plan, error) || !plan_memory(context, plan, options, error) ||
+        !plan_nvram(plan, error) || !read_xml(context, plan, error))
         return NULL;
     return g_steal_pointer(&plan);
 }

@@ -55,9 +55,8 @@ static bool check_free(const char *path, bool is_file, GError **error)
 static bool write_file(const VmsRestoreTpm *restore, const char *name, const char *to,
                        GPtrArray *made, GError **error)
 {
-    g_autofree char *path = g_strdup_printf("%s/tpm/%s", restore->folder, name);
-    g_autoptr(GBytes) bytes = vms_tree_read_file(restore->repo, restore->root, path,
-                                                 restore->context->cancellable, error);
+    g_autofree char *file = g_strdup_printf("tpm/%s", name);
+    g_autoptr(GBytes) bytes = vms_stored_read_file(restore->context, restore->stored, file, error);
     if (!bytes)
         return false;
     size_t len;
@@ -68,17 +67,16 @@ static bool write_file(const VmsRestoreTpm *restore, const char *name, const cha
     return give_to_swtpm(to, error);
 }
 
-static bool write_all(const VmsRestoreTpm *restore, const VmsTree *stored, const char *to,
-                      bool is_file, GPtrArray *made, GError **error)
+static bool write_all(const VmsRestoreTpm *restore, char **names, const char *to, bool is_file,
+                      GPtrArray *made, GError **error)
 {
-    if (is_file && stored->nodes->len != 1)
+    if (is_file && g_strv_length(names) != 1)
         return vms_fail(error, VMS_ERROR_CORRUPT,
                         "the definition keeps it in one file, the snapshot has %u",
-                        stored->nodes->len);
-    for (guint i = 0; i < stored->nodes->len; i++) {
-        const VmsNode *node = stored->nodes->pdata[i];
-        g_autofree char *path = is_file ? g_strdup(to) : g_build_filename(to, node->name, NULL);
-        if (!write_file(restore, node->name, path, made, error))
+                        g_strv_length(names));
+    for (char **name = names; *name; name++) {
+        g_autofree char *path = is_file ? g_strdup(to) : g_build_filename(to, *name, NULL);
+        if (!write_file(restore, *name, path, made, error))
             return false;
     }
     return true;
@@ -86,25 +84,21 @@ static bool write_all(const VmsRestoreTpm *restore, const VmsTree *stored, const
 
 bool vms_restore_tpm(const VmsRestoreTpm *restore, GPtrArray *made, GError **error)
 {
-    g_autofree char *to = NULL, *from = g_strdup_printf("%s/tpm", restore->folder);
-    g_autoptr(VmsTree) parent = NULL, stored = NULL;
-    VmsNode *node = NULL;
+    g_autofree char *to = NULL;
+    g_auto(GStrv) names = NULL;
     bool is_file = false;
     if (!vms_tpm_state_path(restore->xml, &to, &is_file, error))
         return false;
     if (!to)
         return true;
-    if (!vms_tree_lookup(restore->repo, restore->root, from, &parent, &node,
-                         restore->context->cancellable, error))
-        return false;
-    stored = vms_tree_load(restore->repo, &node->subtree, restore->context->cancellable, error);
+    names = vms_stored_tpm_files(restore->context, restore->stored, error);
     g_autofree char *dir = is_file ? g_path_get_dirname(to) : g_strdup(to);
-    if (!stored || !check_free(to, is_file, error) || !make_directory(dir, made, error))
+    if (!names || !check_free(to, is_file, error) || !make_directory(dir, made, error))
         return false;
     if (!is_file && chmod(to, 0700) < 0)
         return vms_fail_errno(error, errno, "%s", to);
     return (is_file || give_to_swtpm(to, error)) &&
-           write_all(restore, stored, to, is_file, made, error);
+           write_all(restore, names, to, is_file, made, error);
 }
 
 bool vms_restore_tpm_exists(const char *xml)

@@ -2,15 +2,12 @@
 /* The TPM's state back to where libvirt looks for it. Private to job/. */
 #pragma once
 
-#include "job/context.h"
-#include "repo/tree.h"
+#include "job/stored.h"
 
 typedef struct {
     VmsContext *context;
-    VmsRepo *repo;
-    const VmsId *root;  /* tree of the snapshot */
-    const char *folder; /* "/web01" */
-    const char *xml;    /* of the domain to be */
+    const VmsStored *stored;
+    const char *xml; /* of the domain to be */
 } VmsRestoreTpm;
 
 /* Before the domain is defined. made: of char*, files and directories are appended as they are

@@ -9,6 +9,8 @@
 #include "block/sink.h"
 #include "job/fetch.h"
 #include "job/memory-restore.h"
+#include "job/plain-memory.h"
+#include "job/plain-name.h"
 #include "job/record.h"
 #include "job/restore-plan.h"
 #include "job/restore-tpm.h"
@@ -74,6 +76,31 @@ static bool to_sink(void *sink, uint64_t offset, const void *data, size_t len, G
     return vms_sink_write(sink, offset, data, len, error);
 }
 
+static VmsPlainReadOptions read_options(Restore *r, const char *item)
+{
+    return (VmsPlainReadOptions){
+        .store = r->stored->location->store,
+        .progress = r->context->progress,
+        .phase = "restore",
+        .item = item,
+        .progress_before = r->done,
+        .progress_total = r->plan->bytes_total,
+        .cancellable = r->context->cancellable,
+    };
+}
+
+static bool restore_chain(Restore *r, const VmsPlannedDisk *disk, VmsSink *sink, GError **error)
+{
+    VmsPlainReadOptions options = read_options(r, disk->disk->target);
+    uint64_t bytes = vms_plain_chain_bytes(disk->chain);
+    g_autofree char *dir = g_path_get_dirname(disk->path);
+    if (!vms_plain_chain_restore(disk->chain, &options, dir, sink, error))
+        return false;
+    r->result->bytes_fetched += bytes;
+    r->done += bytes;
+    return true;
+}
+
 static bool restore_disk(Restore *r, const VmsPlannedDisk *disk, GError **error)
 {
     VmsFetchOptions options = fetch_options(r, disk->disk->target);
@@ -83,6 +110,8 @@ static bool restore_disk(Restore *r, const VmsPlannedDisk *disk, GError **error)
     if (!sink)
         return false;
     g_ptr_array_add(r->sinks, sink);
+    if (disk->chain)
+        return restore_chain(r, disk, sink, error);
     if (!vms_fetch_file(&options, disk->node, disk->disk->chunk_size, to_sink, sink, &stats, error))
         return false;
     r->result->bytes_fetched += stats.bytes;
@@ -123,9 +152,7 @@ static bool restore_nvram(Restore *r, GError **error)
     const VmsRestorePlan *plan = r->plan;
     if (!plan->nvram_path)
         return true;
-    g_autofree char *path = g_strdup_printf("%s/nvram.fd", plan->folder);
-    g_autoptr(GBytes) bytes = vms_tree_read_file(r->stored->location->repo, &plan->root, path,
-                                                 r->context->cancellable, error);
+    g_autoptr(GBytes) bytes = vms_stored_read_file(r->context, r->stored, "nvram.fd", error);
     if (!bytes)
         return false;
     size_t len;
@@ -151,8 +178,7 @@ static char *rewrite(Restore *r, const char *xml, GError **error)
 
 static bool restore_tpm(Restore *r, const char *xml, GError **error)
 {
-    VmsRestoreTpm restore = {r->context, r->stored->location->repo, &r->plan->root, r->plan->folder,
-                             xml};
+    VmsRestoreTpm restore = {r->context, r->stored, xml};
     if (r->plan->manifest->tpm)
         return vms_restore_tpm(&restore, r->made, error) || vms_prefix(error, "TPM state");
     r->keep_tpm = vms_restore_tpm_exists(xml);
@@ -204,12 +230,37 @@ static void thaw(Restore *r)
     }
 }
 
+/* By way of a file: nobody can know whether an object is the right one before all of it came. */
+static bool restore_memory_file(Restore *r, GError **error)
+{
+    const VmsRestorePlan *plan = r->plan;
+    VmsPlainReadOptions options = read_options(r, "memory");
+    g_autofree char *object =
+        vms_plain_object(r->stored->images, plan->manifest->id, VMS_PLAIN_MEMORY);
+    bool ok =
+        vms_plain_memory_write(&options, object, plan->memory_file, plan->memory_path, memory_xml,
+                               r, error) &&
+        vms_check_cancelled(r->context->cancellable, error) &&
+        vms_define_restore_memory(r->context->conn, plan->memory_path, r->options->paused, error);
+    unlink(plan->memory_path);
+    r->result->memory_source = VMS_MEMORY_SOURCE_FILE;
+    return ok;
+}
+
+static bool read_memory(Restore *r, uint64_t *ret_fetched, GError **error)
+{
+    if (!r->stored->images)
+        return vms_memory_restore_run(&r->memory, &r->result->memory_source, ret_fetched, error);
+    *ret_fetched = r->plan->memory_file->bytes;
+    return restore_memory_file(r, error);
+}
+
 static bool restore_memory(Restore *r, GError **error)
 {
     VmsRestoreResult *result = r->result;
     uint64_t fetched = 0;
     r->memory.fetch.progress_before = r->done;
-    if (!vms_memory_restore_run(&r->memory, &result->memory_source, &fetched, error))
+    if (!read_memory(r, &fetched, error))
         return vms_prefix(error, "memory");
     result->bytes_fetched += fetched;
     result->memory = result->started = true;
@@ -244,7 +295,12 @@ static bool prepare_memory(Restore *r, GError **error)
         .user = r,
         .notes = r->result->notes,
     };
-    return !plan->memory || vms_memory_restore_prepare(&r->memory, error);
+    if (!plan->memory)
+        return true;
+    if (!r->stored->images)
+        return vms_memory_restore_prepare(&r->memory, error);
+    g_autofree char *dir = g_path_get_dirname(plan->memory_path);
+    return vms_memory_image_space(dir, plan->memory_file->bytes, error);
 }
 
 static bool run(Restore *r, GError **error)
@@ -285,8 +341,7 @@ VmsRestoreResult *vms_restore(VmsContext *context, const VmsRestoreOptions *opti
         vms_stored_open(context, options->repository, options->snapshot, error);
     if (!stored)
         return NULL;
-    g_autoptr(VmsRestorePlan) plan = vms_restore_plan(
-        context, stored->location->repo, stored->manifest, &stored->tree, options, error);
+    g_autoptr(VmsRestorePlan) plan = vms_restore_plan(context, stored, options, error);
     if (!plan)
         return NULL;
     g_autoptr(VmsRestoreResult) result = result_new(stored);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A snapshot in a repository, opened for reading: location, shared lock, manifest. Private to job/.
- */
+/* A snapshot in a repository or a place of plain images, opened for reading: location, shared lock,
+ * manifest. Private to job/. */
 #pragma once
 
 #include "job/location.h"
@@ -9,10 +9,11 @@
 
 typedef struct {
     VmsLocation *location;
-    VmsRepoLock *lock;
+    VmsRepoLock *lock; /* of a repository */
     VmsManifest *manifest;
-    VmsId tree;
-    char *hex; /* id of the snapshot file, 64 hex */
+    VmsId tree;   /* of a repository */
+    char *images; /* folder of the domain in a place of plain images, else NULL */
+    char *hex;    /* id of the snapshot file, of plain images that of the manifest; 64 hex */
 } VmsStored;
 
 /* repository: NULL for where the catalog says that the snapshot went, or the only configured one.
@@ -21,6 +22,17 @@ typedef struct {
 VmsStored *vms_stored_open(VmsContext *context, const char *repository, const char *snapshot,
                            GError **error);
 void vms_stored_free(VmsStored *stored);
+
+/* What the manifest of plain images says of a file. CORRUPT where it does not name it. */
+const VmsManifestFile *vms_stored_find_file(const VmsStored *stored, const char *name,
+                                            GError **error);
+
+/* A small file of the snapshot, "domain.xml", "nvram.fd" or one in "tpm/", verified. */
+GBytes *vms_stored_read_file(VmsContext *context, const VmsStored *stored, const char *name,
+                             GError **error);
+
+/* The names of what is in "tpm/", without that: NULL-terminated (transfer full). */
+char **vms_stored_tpm_files(VmsContext *context, const VmsStored *stored, GError **error);
 
 /* The manifest of a snapshot, with repository_id set. */
 VmsManifest *vms_stored_manifest(VmsContext *context, VmsRepo *repo, const VmsId *id,

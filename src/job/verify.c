@@ -3,6 +3,9 @@
 
 #include "base/error.h"
 #include "job/fetch.h"
+#include "job/plain-chain.h"
+#include "job/plain-memory.h"
+#include "job/plain-name.h"
 #include "job/stored.h"
 
 void vms_verify_result_free(VmsVerifyResult *result)
@@ -55,9 +58,7 @@ static bool verify_file(Verify *v, const char *item, const char *file, uint64_t 
 
 static bool verify_small(Verify *v, const char *name, GError **error)
 {
-    g_autofree char *path = g_strdup_printf("/%s/%s", v->stored->manifest->domain, name);
-    g_autoptr(GBytes) bytes = vms_tree_read_file(v->stored->location->repo, &v->stored->tree, path,
-                                                 v->context->cancellable, error);
+    g_autoptr(GBytes) bytes = vms_stored_read_file(v->context, v->stored, name, error);
     if (!bytes)
         return false;
     v->result->chunks++;
@@ -65,24 +66,25 @@ static bool verify_small(Verify *v, const char *name, GError **error)
     return true;
 }
 
-/* The TPM's files are not listed in the manifest: whatever is in the folder. */
+/* The TPM's files are not listed in the manifest of a repository: whatever is in the folder. */
 static bool verify_tpm(Verify *v, GError **error)
 {
-    VmsRepo *repo = v->stored->location->repo;
-    GCancellable *cancellable = v->context->cancellable;
-    g_autofree char *path = g_strdup_printf("/%s/tpm", v->stored->manifest->domain);
-    g_autoptr(VmsTree) parent = NULL;
-    VmsNode *node = NULL;
-    if (!vms_tree_lookup(repo, &v->stored->tree, path, &parent, &node, cancellable, error))
-        return false;
-    g_autoptr(VmsTree) folder = vms_tree_load(repo, &node->subtree, cancellable, error);
-    for (guint i = 0; folder && i < folder->nodes->len; i++) {
-        g_autofree char *name =
-            g_strdup_printf("tpm/%s", ((const VmsNode *)folder->nodes->pdata[i])->name);
-        if (!verify_small(v, name, error))
+    g_auto(GStrv) names = vms_stored_tpm_files(v->context, v->stored, error);
+    for (char **name = names; name && *name; name++) {
+        g_autofree char *file = g_strdup_printf("tpm/%s", *name);
+        if (!verify_small(v, file, error))
             return false;
     }
-    return folder != NULL;
+    return names != NULL;
+}
+
+static bool verify_small_ones(Verify *v, GError **error)
+{
+    const VmsManifest *manifest = v->stored->manifest;
+    if ((manifest->nvram && !verify_small(v, "nvram.fd", error)) ||
+        (manifest->tpm && !verify_tpm(v, error)))
+        return false;
+    return verify_small(v, "domain.xml", error);
 }
 
 static bool verify_all(Verify *v, GError **error)
@@ -100,10 +102,76 @@ static bool verify_all(Verify *v, GError **error)
     if (manifest->memory_size > 0 &&
         !verify_file(v, "memory", "memory.save", manifest->memory_size, 0, error))
         return vms_prefix(error, "memory");
-    if ((manifest->nvram && !verify_small(v, "nvram.fd", error)) ||
-        (manifest->tpm && !verify_tpm(v, error)))
-        return false;
-    return verify_small(v, "domain.xml", error);
+    return verify_small_ones(v, error);
+}
+
+/* --- plain images --- */
+
+static VmsPlainReadOptions read_options(const Verify *v, const char *item)
+{
+    return (VmsPlainReadOptions){
+        .store = v->stored->location->store,
+        .progress = v->context->progress,
+        .phase = "verify",
+        .item = item,
+        .progress_before = v->done,
+        .progress_total = v->total,
+        .cancellable = v->context->cancellable,
+    };
+}
+
+static void count_objects(Verify *v, unsigned objects, uint64_t bytes)
+{
+    v->done += bytes;
+    v->result->chunks += objects;
+    v->result->bytes += bytes;
+}
+
+static bool verify_chain(Verify *v, const VmsPlainChain *chain, const VmsManifestDisk *disk,
+                         GError **error)
+{
+    VmsPlainReadOptions options = read_options(v, disk->target);
+    unsigned images = 0;
+    if (!vms_plain_chain_verify(chain, &options, &images, error))
+        return vms_prefix(error, "disk %s", disk->target);
+    count_objects(v, images, vms_plain_chain_bytes(chain));
+    v->result->disks++;
+    return true;
+}
+
+static bool verify_memory_image(Verify *v, GError **error)
+{
+    VmsPlainReadOptions options = read_options(v, "memory");
+    g_autofree char *object =
+        vms_plain_object(v->stored->images, v->stored->manifest->id, VMS_PLAIN_MEMORY);
+    const VmsManifestFile *file = vms_stored_find_file(v->stored, VMS_PLAIN_MEMORY, error);
+    if (!file || !vms_plain_read(&options, object, file, ignore, NULL, error))
+        return vms_prefix(error, "memory");
+    count_objects(v, 1, file->bytes);
+    return true;
+}
+
+/* Of every disk its image and all that it stands on. */
+static bool verify_images(Verify *v, GError **error)
+{
+    const VmsManifest *manifest = v->stored->manifest;
+    g_autoptr(GPtrArray) chains =
+        g_ptr_array_new_with_free_func((GDestroyNotify)vms_plain_chain_free);
+    v->total = manifest->memory_size;
+    for (guint i = 0; i < manifest->disks->len; i++) {
+        const VmsManifestDisk *disk = manifest->disks->pdata[i];
+        VmsPlainChain *chain = vms_plain_chain_open(v->stored->location->store, v->stored->images,
+                                                    manifest, disk, v->context->cancellable, error);
+        if (!chain)
+            return vms_prefix(error, "disk %s", disk->target);
+        g_ptr_array_add(chains, chain);
+        v->total += vms_plain_chain_bytes(chain);
+    }
+    for (guint i = 0; i < chains->len; i++)
+        if (!verify_chain(v, chains->pdata[i], manifest->disks->pdata[i], error))
+            return false;
+    return (manifest->memory_size == 0 || verify_memory_image(v, error)) &&
+           verify_small_ones(v, error);
 }
 
 VmsVerifyResult *vms_verify(VmsContext *context, const char *repository, const char *snapshot,
@@ -117,7 +185,8 @@ VmsVerifyResult *vms_verify(VmsContext *context, const char *repository, const c
     result->snapshot = g_strdup(stored->hex);
     result->domain = g_strdup(stored->manifest->domain);
     Verify v = {context, stored, result, 0, 0};
-    if (!verify_all(&v, error)) {
+    result->images = stored->images != NULL;
+    if (!(stored->images ? verify_images(&v, error) : verify_all(&v, error))) {
         vms_prefix(error, "snapshot %.8s", stored->hex);
         return NULL;
     }

@@ -8,7 +8,8 @@ typedef struct {
     char *snapshot; /* 64 hex */
     char *domain;
     unsigned disks;
-    uint64_t chunks;     /* read and verified */
+    bool images;         /* they are plain ones, not in a repository */
+    uint64_t chunks;     /* read and verified; of plain images: objects */
     uint64_t bytes;      /* plaintext of these */
     uint64_t bytes_zero; /* zeroes, verified as such by id */
     int64_t duration_us;
