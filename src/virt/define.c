@@ -14,6 +14,9 @@
 static const char *const runtime[] = {
     "/domain/@id",
     "/domain/seclabel[@type='dynamic']",
+    /* libvirt 9.0 leaves these to a running domain whose firmware they have chosen, and then
+     * refuses to define them. */
+    "/domain/os[not(@firmware)]/firmware",
     "/domain/devices//seclabel",
     "/domain/devices/disk//backingStore",
     "/domain/devices/disk/mirror",

@@ -36,6 +36,10 @@ UNDEFINE = (libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFI
 libvirt.registerErrorHandler(lambda *_: None, None)
 
 
+SECURE = ("<firmware><feature enabled='yes' name='secure-boot'/>"
+          "<feature enabled='no' name='enrolled-keys'/></firmware>")
+
+
 class LabError(Exception):
     pass
 
@@ -134,7 +138,8 @@ class Lab:
         300 MiB). memory in MiB; writer: records a second (0: off); dirty: MiB a second to dirty
         in dirty_size MiB; touch: MiB to write once; disks: [(target, path, format)] instead of new ones, paths of block devices
         too; more: further device XML; top: further XML of the domain itself; firmware: boots by way
-        of UEFI. wait: until the agent (without one: the heartbeat) is there."""
+        of UEFI; "secure": one that can do secure boot, which needs SMM (no keys are enrolled: it
+        boots anything). wait: until the agent (without one: the heartbeat) is there."""
         folder = self.images / name
         if disks is None or cdrom:
             folder.mkdir()
@@ -151,7 +156,10 @@ class Lab:
                   f"lab.touch={touch}"
         xml = self._xml(name, memory, vcpus, options, devices, agent, more, top)
         if firmware:
-            xml = xml.replace("<os>", "<os firmware='efi'>")
+            xml = xml.replace("<os>", "<os firmware='efi'>" + (SECURE if firmware == "secure" else ""))
+        if firmware == "secure":
+            xml = xml.replace("machine='pc'", "machine='q35'").replace("<acpi/>",
+                                                                       "<acpi/><smm state='on'/>")
         if transient:
             self.connection.createXML(xml)
         else:

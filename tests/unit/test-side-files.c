@@ -129,6 +129,21 @@ static void test_copied_definition(void)
     g_assert_nonnull(strstr(same, "\"/srv/tpm\""));
 }
 
+/* What chose the firmware stays only where libvirt shall choose again. */
+static void test_chosen_firmware(void)
+{
+    const char *chosen = "<firmware><feature enabled='yes' name='secure-boot'/></firmware>"
+                         "<loader readonly='yes' secure='yes' type='pflash'>/c.fd</loader>";
+    g_autofree char *live = rewritten(chosen, "", true, NULL);
+    g_assert_null(strstr(live, "<firmware>"));
+    g_assert_nonnull(strstr(live, "/c.fd"));
+    g_autofree char *xml = g_strdup_printf("<domain><name>a</name><uuid>" UUID "</uuid>"
+                                           "<os firmware='efi'>%s</os></domain>",
+                                           chosen);
+    g_autofree char *kept = vms_define_rewrite(xml, "b", true, true, NULL, 0, NULL, NULL);
+    g_assert_nonnull(strstr(kept, "name=\"secure-boot\""));
+}
+
 /* --- copies --- */
 
 static char *put(const char *folder, const char *name, const char *text)
@@ -247,6 +262,7 @@ int main(int argc, char **argv)
     g_test_add_func("/side-files/tpm", test_tpm);
     g_test_add_func("/side-files/tpm-owner", test_tpm_owner);
     g_test_add_func("/side-files/copied-definition", test_copied_definition);
+    g_test_add_func("/side-files/chosen-firmware", test_chosen_firmware);
     g_test_add_func("/side-files/copies", test_copies);
     g_test_add_func("/side-files/missing", test_missing);
     g_test_add_func("/side-files/catalog", test_catalog);
