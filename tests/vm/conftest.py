@@ -35,6 +35,19 @@ RUN = uuid.uuid4().hex[:12]
 QUICK_REPO = Path(os.environ["VMSNAP_BUILD"]).resolve() / "tests/vm/quick-repo"
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "once: not again in the Debian 13 root, where the machine "
+                            "has run it: other tests see what another libvirt or QEMU changes")
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("VMSNAP_TEST_WHERE") != "debian13":
+        return
+    again = [item for item in items if item.get_closest_marker("once")]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [item for item in items if item not in again]
+
+
 class Places(Vmsnap):
     """vmsnap with a directory and an S3 repository, and fresh ones on demand."""
 

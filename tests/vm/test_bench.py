@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import pytest
 
 import domains
 from guest import Lab
@@ -33,6 +34,7 @@ def figures_of(*args):
     return {line["figure"]: line["value"] for line in lines}
 
 
+@pytest.mark.once
 def test_incremental():
     """What does not depend on time holds here as well."""
     values = figures_of(BENCH / "incremental.py", "--rounds", "1", "--sizes", "1,2")
@@ -87,6 +89,7 @@ def measured(bench, *options):
     return values
 
 
+@pytest.mark.once
 def test_export():
     values = measured("export", "--size", "64M", "--rounds", "1")
     stages = [f"{kind}_{stage}_s" for stage in ("read", "hash", "pack", "upload")
@@ -97,6 +100,7 @@ def test_export():
     assert {"virtnbdbackup_s", "speedup_virtnbdbackup"} <= values.keys()
 
 
+@pytest.mark.once
 def test_restore():
     values = measured("restore", "--size", "64M", "--rounds", "1")
     for figure in ("ours_s", "restic_s", "qemu_img_s", "nbdcopy_s", "speedup_restic",
