@@ -39,6 +39,7 @@ struct VmsCow {
     VmsCowSetup *setup;
     VmsStopWatch *watch;
     bool started;    /* QEMU was told to begin, and has not ended */
+    bool told_gone;  /* that libvirt does not answer */
     int64_t cut_us;  /* µs since 1970: the pause began */
     int64_t safe_us; /* the first pages were seen */
     int64_t resumed_us;
@@ -190,6 +191,10 @@ static bool look(VmsCow *cow, VmsProgress *progress, int64_t *give_up, bool *ret
     if (domain && virDomainIsActive(domain) == 0)
         return vms_fail(error, VMS_ERROR_FAILED, "the guest ended while its memory was saved");
     if (!domain || !vms_qmp_migration(domain, &migration, &cause)) {
+        if (!cow->told_gone)
+            vms_progress_message(progress,
+                                 "libvirt does not answer; QEMU writes memory on without");
+        cow->told_gone = true;
         if (g_get_monotonic_time() < *give_up)
             return true;
         return vms_fail(error, VMS_ERROR_FAILED, "saving memory: %s",

@@ -12,7 +12,7 @@ from kinds import Kind, RestoredKind, backing
 ENGINE = "cow" if domains.cow_possible() else "live"
 
 KINDS = {
-    "uefi-tpm-loop-balloon": {"memory": 256, "vcpus": 2, "firmware": True, "loop": True,
+    "uefi-tpm-loop-balloon": {"memory": 256, "vcpus": 2, "firmware": "secure", "loop": True,
                               "more": kinds.TPM.format("")},
     "memfd": {"vcpus": 2, "top": backing("<source type='memfd'/>")},
     "memfd-shared": {"top": backing("<source type='memfd'/><access mode='shared'/>")},
@@ -79,6 +79,8 @@ def test_original_runs_on(taken, vmsnap):
     assert domains.metadata_free(taken.guest.domain)
     assert [name for name in domains.folder_files(vmsnap.state) if "vmsnap.db" not in name] == []
     if taken.created["timing"]:
+        # shared memory is populated before the pause
+        assert (taken.created["timing"]["warmup_us"] > 0) == taken.kind.startswith("memfd")
         assert 0 < taken.created["timing"]["side_us"] or not taken.created["nvram"]
 
 
