@@ -32,7 +32,7 @@ def complete(vmsnap):
 
 def test_commands(complete):
     assert sorted(complete("")) == sorted([*COMMANDS, "help"])
-    assert complete("re") == ["restore"]
+    assert complete("res") == ["restore"]
     assert complete("--quiet", "-c", "qemu:///system", "li") == ["list"]
     assert complete("help", "ve") == ["verify"]
 

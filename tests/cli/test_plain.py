@@ -114,9 +114,15 @@ def test_header_of_another(vmsnap, place, out, backing):
     refused(vmsnap, place, out, "stands on")
 
 
-@pytest.mark.parametrize("options", [("-o", "compat=0.10"), ("-o", "data_file=other"),
-                                     ("-o", "encrypt.format=luks,encrypt.key-secret=s",
-                                      "--object", "secret,id=s,data=x")])
+def test_encrypted(vmsnap, place, out):
+    data = bytearray(place.image(0).read_bytes())
+    data[32:36] = (1).to_bytes(4, "big")
+    place.image(0).write_bytes(data)
+    place.write(0)
+    refused(vmsnap, place, out, "no qcow2 image of ours")
+
+
+@pytest.mark.parametrize("options", [("-o", "compat=0.10"), ("-o", "data_file=other")])
 def test_header_of_more(vmsnap, place, out, options):
     """What QEMU would open beside the image, or what is not ours to read."""
     place.image(0).unlink()
