@@ -7,8 +7,11 @@
 #include "job/plain-copy.h"
 #include "job/plain-name.h"
 #include "job/store-tree.h"
+#include "store/upload.h"
 
 #include <string.h>
+
+#define STALE_S (24 * 60 * 60) /* without a byte: nobody works on it any more */
 
 typedef struct {
     VmsContext *context;
@@ -153,6 +156,25 @@ static bool store_all(Storing *s, const VmsTrackingScope *scope, GError **error)
            store_bytes(s, "domain.xml", record->domain_xml, strlen(record->domain_xml), error);
 }
 
+/* What uploads that never ended have left costs room, but harms nobody: an error is only told. */
+static bool drop_leftovers(Storing *s, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    unsigned count = 0;
+    VmsProgress *progress = s->context->progress;
+    bool ok =
+        vms_store_abort_uploads(s->place->store, STALE_S, &count, s->context->cancellable, &cause);
+    if (vms_error_is(cause, VMS_ERROR_CANCELLED)) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    if (count > 0)
+        vms_progress_message(progress, "%u uploads that never ended were dropped", count);
+    if (!ok)
+        vms_progress_message(progress, "%s", cause->message);
+    return true;
+}
+
 bool vms_plain_snapshot_store(VmsContext *context, const VmsRecord *record,
                               const GPtrArray *records, VmsPlainPlace *place,
                               const VmsTransfer *transfer, VmsManifest *manifest,
@@ -174,7 +196,7 @@ bool vms_plain_snapshot_store(VmsContext *context, const VmsRecord *record,
         .read_rate = rate,
     };
     manifest->format = VMS_FORMAT_QCOW2;
-    return store_all(&s, &scope, error);
+    return drop_leftovers(&s, error) && store_all(&s, &scope, error);
 }
 
 bool vms_plain_snapshot_commit(VmsPlainPlace *place, VmsManifest *manifest,

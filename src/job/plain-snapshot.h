@@ -12,7 +12,8 @@ typedef struct {
 } VmsPlainStored;
 
 /* Stores everything but the manifest, which it fills. What an export of the same snapshot that did
- * not end has left there is overwritten. records: all of the domain on this host. */
+ * not end has left there is overwritten; what other uploads have left for more than a day is
+ * dropped. records: all of the domain on this host. */
 bool vms_plain_snapshot_store(VmsContext *context, const VmsRecord *record,
                               const GPtrArray *records, VmsPlainPlace *place,
                               const VmsTransfer *transfer, VmsManifest *manifest,

@@ -2,8 +2,10 @@
 """export --format=qcow2: whatever is in the place is whole, says so truly, and through its backing
 files reads as the disk that was frozen, by qemu-img alone."""
 import json
+import os
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -68,29 +70,48 @@ def test_bitmaps(make, to):
         assert methods(found) == {"vda": "bitmap"} and domain.image()["backing"] == before
 
 
-def test_memory_of_a_guest(vmsnap, guest, unharmed, images):
-    """Memory is the libvirt save image that was written, and each disk what was frozen."""
-    name = vmsnap.repository("dir", False, "images-guest")
-    for method in ("none", "overlay"):
-        record = vmsnap.create(guest.name, "--memory=live")
-        memory = domains.file_sha256(record["memory"]["path"])
-        frozen = {disk["target"]: domains.image_sha256(disk["frozen_image"],
-                                                       disk["frozen_format"], images, share=True)
-                  for disk in record["disks"]}
+def frozen_disks(record, folder):
+    return {disk["target"]: domains.image_sha256(disk["frozen_image"], disk["frozen_format"],
+                                                 folder, share=True) for disk in record["disks"]}
+
+
+@pytest.mark.parametrize("to", STORES)
+def test_a_guest(vmsnap, guest, unharmed, images, to):
+    """A guest that writes: memory is the libvirt save image that was written, each disk what was
+    frozen; two images on top of the full one, by overlays, and by bitmaps where there are such."""
+    name = vmsnap.repository(to, False, f"images-guest-{to}")
+    formats, parent, first = {}, None, None
+    memory_by = {"dir": "none", "s3": "live"}[to]
+    for engine, keep in ((memory_by, True), ("none", True), ("none", False)):
+        if not keep:
+            for snapshot in reversed(vmsnap.on_host(guest.name)):
+                vmsnap.run("commit", guest.name, "--snapshot", snapshot["id"])
+        record = vmsnap.create(guest.name, f"--memory={engine}", "--quiesce=off")
+        formats = formats or {disk["target"]: disk["frozen_format"] for disk in record["disks"]}
+        memory = record["memory"] and domains.file_sha256(record["memory"]["path"])
+        frozen = frozen_disks(record, images)
         where = vmsnap.json("export", guest.name, "--to", name, "--format=qcow2",
-                            "--keep-overlays")["snapshot"]["repository"]
-        folder = vmsnap.places[name]["folder"] / where["folder"]
+                            *(["--keep-overlays"] if keep else []))["snapshot"]["repository"]
+        folder = plain.local(vmsnap, name, images / f"guest-{to}") / where["folder"]
         manifest = plain.check_snapshot(folder)
-        assert manifest["consistency"] == "memory" and manifest["memory"]["layout"] == "stream"
-        saved = folder / "memory.save"
-        assert domains.file_sha256(saved) == memory
-        assert saved.open("rb").read(16) == b"LibvirtQemudSave"
         for disk in manifest["disks"]:
-            assert disk["tracking"]["method"] == method
+            target = disk["target"]
+            by = ("none" if parent is None else "overlay" if keep else
+                  "bitmap" if formats[target] == "qcow2" else "none")
+            assert disk["tracking"]["method"] == by, disk
+            # the second has no bitmap of its own: an overlay tells more
+            below = {"none": None, "overlay": parent, "bitmap": first}[by]
+            assert disk["image"]["backing"] == below
             image = folder / disk["image"]["file"]
-            assert domains.image_sha256(image, "qcow2", images) == frozen[disk["target"]]
-    for snapshot in reversed(vmsnap.on_host(guest.name)):
-        vmsnap.run("commit", guest.name, "--snapshot", snapshot["id"])
+            assert domains.image_sha256(image, "qcow2", images) == frozen[target]
+        if memory:
+            saved = folder / "memory.save"
+            assert manifest["consistency"] == "memory" and manifest["memory"]["layout"] == "stream"
+            assert domains.file_sha256(saved) == memory
+            assert saved.open("rb").read(16) == b"LibvirtQemudSave"
+        parent = manifest["id"]
+        first = first or parent
+    shutil.rmtree(images / f"guest-{to}", ignore_errors=True)
 
 
 def cut_short(domain):
@@ -172,6 +193,7 @@ def test_in_the_place_of_others(make, vmsnap, images):
         before = plain.files_below(folder)
         vmsnap.fails(REFUSED, "export", domain.name, "--to", to, "--format=qcow2", says=says)
         vmsnap.fails(REFUSED, "backup", domain.name, "--to", to, "--format=qcow2", says=says)
+        assert [left["id"] for left in vmsnap.on_host(domain.name)] == [record["id"]]
         assert plain.files_below(folder) == before
     (folder / "letter").unlink()
     folder.rmdir()
@@ -181,8 +203,10 @@ def test_in_the_place_of_others(make, vmsnap, images):
     vmsnap.fails(USAGE, "export", domain.name, "--to", folder, "--format=qcow2", "--threads=2",
                  says="--threads")
     assert not folder.exists()
-    assert [left["id"] for left in vmsnap.on_host(domain.name)] == [record["id"]]
     domain.compare(domain.export(), {})
+    document = vmsnap.json("backup", domain.name, "--to", domain.to, "--format=qcow2")
+    assert document["snapshot"]["repository"]["format"] == "qcow2"
+    assert len(domain.images_stored()) == 2
 
 
 def test_full(make, vmsnap, tmp):
@@ -217,8 +241,7 @@ def test_ended_early(make, vmsnap, to, number):
         result = slow.wait()
     assert result.status == (INTERRUPTED if number == signal.SIGINT else -number), result
     assert domain.images_stored() == before
-    frozen = {disk["target"]: domains.image_sha256(disk["frozen_image"], disk["frozen_format"],
-                                                   domain.folder) for disk in record["disks"]}
+    frozen = frozen_disks(record, domain.folder)
     found = domain.compare(domain.export(), frozen)
     assert methods(found) == {"vda": "overlay", "vdb": "overlay"}
     assert domain.images_stored() == sorted([*before, record["id"]])
@@ -248,6 +271,18 @@ def test_killed_after_the_manifest(make, vmsnap):
     domain.io("vda", "write -P 5 3M 4k")
     assert methods(domain.snapshot())["vda"] == "overlay"
     assert domain.image()["backing"] == record["id"]
+
+
+def test_leftovers(make):
+    """Of uploads that were killed: what is older than a day goes, what is somebody's work stays."""
+    domain = make(start=False)
+    domain.snapshot()
+    left = {age: domain.stored.parent / f"vda.qcow2.tmp-{age:06d}" for age in (1, 25)}
+    for age, path in left.items():
+        path.touch()
+        os.utime(path, times=(time.time() - age * 3600,) * 2)
+    domain.snapshot()
+    assert left[1].exists() and not left[25].exists()
 
 
 def test_opened_by_qemu_from_elsewhere(make, images):
