@@ -31,3 +31,6 @@ bool vms_prune_rewrite(VmsPrune *prune, GError **error);
 
 /* LOCKED where a snapshot or a foreign index file has come since the beginning. */
 bool vms_prune_check_alone(VmsPrune *prune, GError **error);
+
+/* Deletes the packs that go. Where it fails, some may be gone. */
+bool vms_prune_delete(VmsPrune *prune, VmsRepoLock *lock, GError **error);

@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #define UNINDEXED_AGE_US (30 * 60 * G_USEC_PER_SEC)
-#define CHECK_LOCK_US (60 * G_USEC_PER_SEC)
 
 bool vms_prune_limit_parse(const char *text, VmsPruneLimit *ret_limit, GError **error)
 {
@@ -240,37 +239,8 @@ static bool delete_indexes(Attic *attic, GError **error)
     return true;
 }
 
-typedef struct {
-    VmsPrune *prune;
-    VmsRepoLock *lock;
-    int64_t checked_us;
-    uint64_t done;
-} Deleter;
-
-static bool delete_pack(void *user, const VmsId *pack, uint64_t size, GError **error)
-{
-    Deleter *deleter = user;
-    VmsPrune *prune = deleter->prune;
-    g_autofree char *name = vms_object_pack_name(pack);
-    int64_t now = g_get_monotonic_time();
-
-    if (now - deleter->checked_us > CHECK_LOCK_US) {
-        deleter->checked_us = now;
-        if (!vms_repo_lock_check(deleter->lock, error))
-            return false;
-    }
-    if (!vms_check_cancelled(prune->cancellable, error) ||
-        !vms_store_remove(prune->repo->store, name, prune->cancellable, error))
-        return false;
-    deleter->done += size;
-    vms_progress_update(prune->options->progress, "delete", NULL, deleter->done,
-                        prune->stats.bytes_removed);
-    return true;
-}
-
 static bool change(VmsPrune *prune, VmsRepoLock *lock, Attic *attic, GError **error)
 {
-    Deleter deleter = {prune, lock, g_get_monotonic_time(), 0};
     GError *local = NULL;
 
     if (!vms_prune_rewrite(prune, error) || !vms_prune_db_note_doomed(prune->db, error) ||
@@ -286,8 +256,7 @@ static bool change(VmsPrune *prune, VmsRepoLock *lock, Attic *attic, GError **er
         return false;
     }
     prune->stats.indexes_written = prune->written->len;
-    return vms_prune_db_doomed(prune->db, delete_pack, &deleter, error) &&
-           vms_prune_db_forget_notes(prune->db, error) &&
+    return vms_prune_delete(prune, lock, error) && vms_prune_db_forget_notes(prune->db, error) &&
            vms_repo_sync_index(prune->repo, prune->cancellable, error);
 }
 

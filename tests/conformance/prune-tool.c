@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Drives prune from the outside, for test_prune.py. The password is in VMS_TEST_PASSWORD.
  *
- *   prune-tool REPO CACHE LIMIT [CHANGE]   prune; killed by itself before change CHANGE (from 1 on:
- *                                          a put or removal, but of locks). Prints the number of
- *                                          changes at the end.
+ *   prune-tool REPO CACHE LIMIT [CHANGE]   REPO: a path, or "s3:…" as in open-store.h. Killed by
+ *                                          itself before change CHANGE (from 1 on: a put or
+ *                                          removal, but of locks). Prints the number of changes
+ *                                          at the end.
  */
+#include "open-store.h"
+
 #include "base/error.h"
 #include "repo/prune.h"
 #include "store/dir.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 typedef struct {
     VmsStore base;
     VmsStore *inner;
-    unsigned changes, kill_at;
+    int changes, kill_at; /* changes is atomic */
 } KillStore;
 
 static void step(KillStore *store, const char *name)
 {
-    if (!g_str_has_prefix(name, "locks/") && ++store->changes == store->kill_at)
+    if (!g_str_has_prefix(name, "locks/") &&
+        g_atomic_int_add(&store->changes, 1) + 1 == store->kill_at)
         raise(SIGKILL);
 }
 
@@ -79,14 +84,15 @@ int main(int argc, char **argv)
 
     if (argc < 4)
         return 2;
-    store.inner = vms_dir_open(argv[1], false, &error);
+    store.inner = g_str_has_prefix(argv[1], "s3:") ? open_store(argv[1], &error)
+                                                   : vms_dir_open(argv[1], false, &error);
     store.base.location = argv[1];
-    store.kill_at = argc > 4 ? (unsigned)g_ascii_strtoull(argv[4], NULL, 10) : 0;
+    store.kill_at = argc > 4 ? atoi(argv[4]) : 0;
     if (store.inner == NULL || !run(&store.base, argv, &error)) {
         fprintf(stderr, "%s: %s\n", vms_error_name(error), error->message);
         return vms_error_exit_status(error);
     }
-    printf("%u\n", store.changes);
+    printf("%d\n", store.changes);
     vms_store_free(store.inner);
     return 0;
 }

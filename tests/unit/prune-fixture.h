@@ -25,21 +25,25 @@ typedef struct {
     bool dead;
     void (*call)(void *user);
     void *user;
+    GMutex mutex; /* guards the numbers and dead: packs are deleted by several threads */
 } StepStore;
 
 static bool step(StepStore *store, const char *name, bool removal, GError **error)
 {
     if (g_str_has_prefix(name, "locks/"))
         return true;
-    store->changes++;
-    if (store->changes == store->stop_at && store->call != NULL)
-        store->call(store->user);
-    else if (store->changes == store->stop_at)
+    g_mutex_lock(&store->mutex);
+    bool now = ++store->changes == store->stop_at;
+    if (now && store->call == NULL)
         store->dead = true;
     if (removal && g_str_has_prefix(name, "data/") && store->first_pack == 0)
         store->first_pack = store->changes;
-    store->removals += removal && !store->dead;
-    return !store->dead || vms_fail(error, VMS_ERROR_FAILED, "dead");
+    bool dead = store->dead;
+    store->removals += removal && !dead;
+    g_mutex_unlock(&store->mutex);
+    if (now && store->call != NULL)
+        store->call(store->user);
+    return !dead || vms_fail(error, VMS_ERROR_FAILED, "dead");
 }
 
 static bool step_put(VmsStore *base, const char *name, GBytes *data, bool only_new,
@@ -81,6 +85,7 @@ static bool step_remove(VmsStore *base, const char *name, GCancellable *cancella
 static void step_free(VmsStore *base)
 {
     vms_store_free(((StepStore *)base)->inner);
+    g_mutex_clear(&((StepStore *)base)->mutex);
     g_free(base->location);
     g_free(base);
 }
@@ -116,6 +121,7 @@ static void copy_repository(Fixture *f, Copy *copy)
     copy->store = g_new0(StepStore, 1);
     copy->store->base.ops = &step_ops;
     copy->store->base.location = g_strdup("steps");
+    g_mutex_init(&copy->store->mutex);
     copy->store->inner = stores[1];
     assert_ok(vms_store_list(f->store, "", copy_object, stores, NULL, ERR));
     assert_ok((copy->cache = g_dir_make_tmp("prune-XXXXXX", ERR)) != NULL);
