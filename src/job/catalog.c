@@ -46,6 +46,10 @@ static const char *const migrations[] = {
     " PRIMARY KEY (snapshot, repository));",
     "ALTER TABLE snapshots ADD COLUMN was_running INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE exports ADD COLUMN format TEXT NOT NULL DEFAULT 'restic';",
+    /* In which order they were made: a clock that was set back does not know. */
+    "ALTER TABLE snapshots ADD COLUMN sequence INTEGER;"
+    "UPDATE snapshots SET sequence = (SELECT count(*) FROM snapshots AS other WHERE"
+    " (other.created_us, other.rowid) <= (snapshots.created_us, snapshots.rowid));",
     NULL,
 };
 
@@ -72,12 +76,12 @@ void vms_catalog_free(VmsCatalog *catalog)
     g_free(catalog);
 }
 
-static bool insert_snapshot(VmsDb *db, const VmsRecord *record, GError **error)
+static bool insert_snapshot(VmsDb *db, const VmsRecord *record, int64_t sequence, GError **error)
 {
     g_autoptr(VmsDbStmt) stmt = vms_db_prepare(
         db,
         "INSERT INTO snapshots VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,"
-        "?18,?19,?20,?21)",
+        "?18,?19,?20,?21,?22)",
         error);
     if (!stmt)
         return false;
@@ -102,6 +106,7 @@ static bool insert_snapshot(VmsDb *db, const VmsRecord *record, GError **error)
     vms_db_bind_text(stmt, 19, record->repository_snapshot);
     vms_db_bind_text(stmt, 20, record->tpm);
     vms_db_bind_int64(stmt, 21, record->was_running);
+    vms_db_bind_int64(stmt, 22, sequence);
     return vms_db_run(stmt, error);
 }
 
@@ -148,12 +153,32 @@ static bool delete_snapshot(VmsDb *db, const char *id, GError **error)
     return vms_db_run(stmt, error);
 }
 
+/* The one it has, or the next. */
+static bool find_sequence(VmsDb *db, const char *id, int64_t *ret_sequence, GError **error)
+{
+    bool row;
+    g_autoptr(VmsDbStmt) stmt =
+        vms_db_prepare(db,
+                       "SELECT coalesce((SELECT sequence FROM snapshots WHERE id = ?1),"
+                       " (SELECT max(sequence) + 1 FROM snapshots), 1)",
+                       error);
+    if (!stmt)
+        return false;
+    vms_db_bind_text(stmt, 1, id);
+    if (!vms_db_step(stmt, &row, error))
+        return false;
+    *ret_sequence = vms_db_column_int64(stmt, 0);
+    return true;
+}
+
 bool vms_catalog_save(VmsCatalog *catalog, const VmsRecord *record, GError **error)
 {
     VmsDb *db = catalog->db;
+    int64_t sequence;
     if (!vms_db_begin(db, error))
         return false;
-    if (delete_snapshot(db, record->id, error) && insert_snapshot(db, record, error) &&
+    if (find_sequence(db, record->id, &sequence, error) && delete_snapshot(db, record->id, error) &&
+        insert_snapshot(db, record, sequence, error) &&
         vms_catalog_insert_disks(db, record, error) && insert_notes(db, record, error) &&
         insert_timings(db, record, error))
         return vms_db_commit(db, error);
@@ -261,11 +286,11 @@ static GPtrArray *read_all(VmsDb *db, VmsDbStmt *stmt, GError **error)
 
 GPtrArray *vms_catalog_list(VmsCatalog *catalog, const char *domain, bool ended, GError **error)
 {
-    g_autoptr(VmsDbStmt) stmt = vms_db_prepare(
-        catalog->db,
-        "SELECT * FROM snapshots WHERE (?1 IS NULL OR domain = ?1 OR uuid = ?1)"
-        " AND (?2 OR status NOT IN ('done','failed','abandoned')) ORDER BY created_us, rowid",
-        error);
+    g_autoptr(VmsDbStmt) stmt =
+        vms_db_prepare(catalog->db,
+                       "SELECT * FROM snapshots WHERE (?1 IS NULL OR domain = ?1 OR uuid = ?1)"
+                       " AND (?2 OR status NOT IN ('done','failed','abandoned')) ORDER BY sequence",
+                       error);
     if (!stmt)
         return NULL;
     vms_db_bind_text(stmt, 1, domain);
@@ -292,11 +317,11 @@ VmsRecord *vms_catalog_find(VmsCatalog *catalog, const char *prefix, GError **er
                              "\"%s\" is not a snapshot id: give at least 4 of its hex digits, as "
                              "shown by vmsnap list",
                              prefix);
-    g_autoptr(VmsDbStmt) stmt = vms_db_prepare(
-        catalog->db,
-        "SELECT * FROM snapshots WHERE substr(id, 1, length(?1)) = ?1"
-        " OR substr(repository_snapshot, 1, length(?1)) = ?1 ORDER BY created_us, rowid",
-        error);
+    g_autoptr(VmsDbStmt) stmt =
+        vms_db_prepare(catalog->db,
+                       "SELECT * FROM snapshots WHERE substr(id, 1, length(?1)) = ?1"
+                       " OR substr(repository_snapshot, 1, length(?1)) = ?1 ORDER BY sequence",
+                       error);
     if (!stmt)
         return NULL;
     vms_db_bind_text(stmt, 1, prefix);

@@ -17,8 +17,8 @@ bool vms_catalog_save(VmsCatalog *catalog, const VmsRecord *record, GError **err
 /* Greater than that of any export there was. */
 bool vms_catalog_next_export(VmsCatalog *catalog, int64_t *ret_sequence, GError **error);
 
-/* Oldest first: GPtrArray of VmsRecord*. domain: name or UUID, NULL for all. ended: also done,
- * failed and abandoned ones. */
+/* As they were made, the oldest first: GPtrArray of VmsRecord*. domain: name or UUID, NULL for all.
+ * ended: also done, failed and abandoned ones. */
 GPtrArray *vms_catalog_list(VmsCatalog *catalog, const char *domain, bool ended, GError **error);
 
 /* By a prefix (≥ 4 hex digits) of the local id or of the repository's snapshot id. NOT_FOUND;

@@ -108,7 +108,7 @@ def repository(vmsnap, empty_repository):
 
 SNAPSHOTS = """
 INSERT INTO snapshots VALUES ('{0}', 'web01', '{1}', 'captured', NULL, 1700000000123456, 'cow', 'memory',
-  2, 41000, 350000, '/m/{0}.save', 1, 2, 1073741824, '<domain/>', NULL, NULL, NULL, NULL, 0);
+  2, 41000, 350000, '/m/{0}.save', 1, 2, 1073741824, '<domain/>', NULL, NULL, NULL, NULL, 0, 1);
 INSERT INTO timings VALUES ('{0}', 'pause_us', 0, 38000);
 INSERT INTO timings VALUES ('{0}', 'beats', 1, 400);
 INSERT INTO timings VALUES ('{0}', 'pause_us', 1, 42000);
@@ -119,9 +119,9 @@ INSERT INTO disks VALUES ('{0}', 1, 'vdb', NULL, '/i/data.raw', 'raw', '/i/p.qco
   NULL, NULL, NULL, NULL, 0, NULL);
 INSERT INTO notes VALUES ('{0}', 0, 'disk-skipped', 'disk sda: a CD-ROM is left out');
 INSERT INTO snapshots VALUES ('{2}', 'db01', '{3}', 'done', NULL, 1700000060000000, 'none', 'quiesced',
-  1, 20000, 30000, NULL, 0, 0, 0, '<domain/>', NULL, '/srv/backup', '{4}', NULL, 0);
+  1, 20000, 30000, NULL, 0, 0, 0, '<domain/>', NULL, '/srv/backup', '{4}', NULL, 0, 2);
 INSERT INTO snapshots VALUES ('{5}', 'db01', '{3}', 'failed', 'the agent' || char(10, 27) || '[31m is gone',
-  1700000120000000, 'none', 'crash', 0, 0, 0, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0);
+  1700000120000000, 'none', 'crash', 0, 0, 0, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0, 3);
 """
 CAPTURED, DONE, FAILED = "4f2a9c0011223344", "77d0000000000001", "77d0000000000002"
 STORED = "ab" * 32

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Repositories: making them, passwords, places that are wrong, full or read-only; listing them."""
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 
 import pytest
+from conftest import ROOT
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 
@@ -217,3 +220,33 @@ def test_newer_catalog(vmsnap):
     subprocess.run(["sqlite3", vmsnap.state / "vmsnap.db", "PRAGMA user_version = 99"], check=True,
                    stdout=subprocess.DEVNULL)
     vmsnap.fails(1, "list", says="newer")
+
+
+def test_older_catalog(vmsnap):
+    """One of a vmsnap that knew nothing of change tracking: all of it is there, and it is brought up to
+    date once."""
+    def version(path):
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            return database.execute("PRAGMA user_version").fetchone()[0]
+
+    path = vmsnap.state / "vmsnap.db"
+    vmsnap.run("list")
+    newest = version(path)
+    for file in vmsnap.state.iterdir():
+        file.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript((ROOT / "tests/data/catalog-3.sql").read_text())
+    assert version(path) == 3 < newest
+    done, captured = vmsnap.run("list", "--all", "--json").json["snapshots"]
+    assert version(path) == newest
+    assert (done["id"], done["status"]) == ("ba520469379651c3", "done")
+    assert done["repository"]["location"] == "/srv/backup"
+    assert done["repository"]["snapshot"].startswith("c731e47c82d6cc59")
+    assert (captured["id"], captured["status"]) == ("1247f30d9d9dea80", "captured")
+    for snapshot in done, captured:
+        assert [disk["virtual_size"] for disk in snapshot["disks"]] == [8 << 20, 4 << 20]
+        assert [disk["tracking"] for disk in snapshot["disks"]] == [None, None]
+        assert [note["code"] for note in snapshot["notes"]] == ["domain-shut-off"]
+    shown = vmsnap.run("show", "c731e47c", "--json").json["snapshot"]
+    assert shown["id"] == done["id"] and shown["timing"] is None
+    assert [s["id"] for s in vmsnap.run("list", "--json").json["snapshots"]] == [captured["id"]]

@@ -170,11 +170,17 @@ def is_locked(vmsnap, uuid):
     return False
 
 
+def works(vmsnap, process, uuid):
+    """It holds the lock and has written down who it is."""
+    path = vmsnap.folder / "run" / f"{uuid}.lock"
+    return is_locked(vmsnap, uuid) and str(process.popen.pid) in path.read_text()
+
+
 def test_two_commands_on_one_domain(vmsnap, guest, unharmed):
     """The second one is told who works there; the first one is not disturbed. (It is stopped for so
     long, so that it cannot be too fast.)"""
     first = vmsnap.start("create", guest.name, "--memory=none", "--quiesce=off")
-    domains.wait_for(lambda: is_locked(vmsnap, guest.uuid), step=0.001)
+    domains.wait_for(lambda: works(vmsnap, first, guest.uuid), step=0.001)
     first.send(signal.SIGSTOP)
     second = vmsnap.start("create", guest.name, "--memory=none").wait()
     first.send(signal.SIGCONT)
@@ -182,6 +188,24 @@ def test_two_commands_on_one_domain(vmsnap, guest, unharmed):
     assert str(first.popen.pid) in second.err
     assert first.wait().status == DONE
     vmsnap.run("drop", guest.name)
+
+
+def test_two_exports_at_once(vmsnap, captured, shut_off):
+    """Of one snapshot: one stores it, the other is told who does; it is stored once."""
+    to = vmsnap.fresh("dir")
+    first = vmsnap.start("export", captured.name, "--to", to, "--json")
+    domains.wait_for(lambda: works(vmsnap, first, shut_off.domain.UUIDString()), step=0.001)
+    first.send(signal.SIGSTOP)
+    second = vmsnap.start("export", captured.name, "--to", to).wait()
+    first.send(signal.SIGCONT)
+    assert second.status == BUSY and captured.name in second.err
+    assert str(first.popen.pid) in second.err
+    done = first.wait()
+    assert done.status == DONE, done
+    third = vmsnap.run("export", captured.name, "--to", to, status=NOT_FOUND)
+    assert "create" in third.err
+    [stored] = vmsnap.restic(to).json("snapshots")
+    assert stored["id"] == done.json["snapshot"]["repository"]["snapshot"]
 
 
 def test_two_domains_at_once(vmsnap, shut_off, blank, images):

@@ -2,7 +2,10 @@
 """What an export reads and stores when something is known of what has changed; and that it reads
 everything where that knowledge is worth nothing. Each export's disks are compared with the frozen
 images bit by bit: a missed change would be a corrupt backup that nobody notices."""
+import contextlib
+import glob
 import shutil
+import sqlite3
 
 import libvirt
 import pytest
@@ -15,9 +18,8 @@ from tracked import MIB, Tracked, methods, reasons
 def make(vmsnap, images):
     made = []
 
-    def make(name="tracked", formats=None, **options):
-        made.append(Tracked(vmsnap, images, name, formats or {"vda": "raw", "vdb": "raw"},
-                            **options))
+    def make(name="tracked", formats=None, kind=Tracked, **options):
+        made.append(kind(vmsnap, images, name, formats or {"vda": "raw", "vdb": "raw"}, **options))
         return made[-1]
     yield make
     for domain in made:
@@ -134,6 +136,16 @@ def resize(domain):
         domain.domain.blockResize(target, domain.size + MIB, 1)
 
 
+def older_catalog(domain):
+    """The catalog of a vmsnap that did not record what tracking needs."""
+    with contextlib.closing(sqlite3.connect(domain.vmsnap.state / "vmsnap.db")) as database:
+        database.executescript("".join(
+            f"ALTER TABLE {table} DROP COLUMN {column};" for table, column in [
+                ("snapshots", "was_running"), ("snapshots", "sequence"), *(("disks", column) for column in (
+                    "chain", "bitmap", "tracking", "parent", "bytes_changed", "full_reason"))])
+            + "DROP TABLE exports; PRAGMA user_version = 3;")
+
+
 BROKEN = {
     "parent forgotten": (forget, "parent-missing"),
     "parent damaged": (damage, "parent-damaged"),
@@ -142,6 +154,7 @@ BROKEN = {
     "replaced": (replace, "disk-replaced"),
     "resized": (resize, "size-changed"),
     "overlays merged": (lambda domain: domain.commit_all(), "no-tracking"),
+    "older catalog": (older_catalog, "parent-not-exported"),
 }
 
 
@@ -204,3 +217,48 @@ def test_a_failed_export_is_no_parent(make):
     in_the_way.unlink()
     domain.io("vda", "write -P 9 1M 64k")
     assert reasons(domain.snapshot())["vda"] == "parent-not-exported"
+
+
+def clock_set_back(domain):
+    """For vmsnap and what it runs, by 400 days; nobody touches the machine's clock."""
+    [library] = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+    domain.vmsnap.env.update(LD_PRELOAD=library, FAKETIME="-400d", FAKETIME_DONT_FAKE_MONOTONIC="1",
+                             NO_FAKE_STAT="1")
+
+
+def clock_put_right(domain):
+    for name in "LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "NO_FAKE_STAT":
+        domain.vmsnap.env.pop(name, None)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_clock_set_back(make, keep):
+    """What was made last is the newest here, whatever the clock said; and no clock says what has
+    changed."""
+    domain = make(formats={"vda": "qcow2"})
+    method = {"vda": "overlay" if keep else "bitmap"}
+    domain.snapshot(keep=keep)
+    try:
+        clock_set_back(domain)
+        domain.io("vda", "write -P 1 2M 64k")
+        found = domain.snapshot(keep=keep)
+        assert methods(found) == method and found["vda"]["bytes_changed"] >= 64 << 10
+        back = domain.stored
+        clock_put_right(domain)
+        domain.create()
+        clock_set_back(domain)
+        domain.io("vda", "write -P 2 4M 64k")
+        last = domain.create()
+        on_host = domain.vmsnap.on_host(domain.name)
+        assert on_host[-1]["id"] == last["id"] and on_host[-1]["time"] < on_host[-2]["time"]
+        domain.vmsnap.run("drop", domain.name)
+        assert last["id"] not in [one["id"] for one in domain.vmsnap.on_host(domain.name)]
+    finally:
+        clock_put_right(domain)
+    domain.vmsnap.run("drop", domain.name)
+    domain.io("vda", "write -P 3 6M 64k")
+    found = domain.snapshot(keep=keep)
+    assert methods(found) == method and found["vda"]["parent"] == back
+    times = [entry["time"] for entry in domain.restic.json("snapshots")]
+    assert len(times) == 3 and times[0][:4] < times[-1][:4]
+    assert domain.restic.run("check", "--read-data")
