@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the conformance suite cannot ask of every store: the directory's own promises. */
+/* What the conformance suite cannot ask of every store: the directory's own promises, and what the
+ * limit of uploads holds up. */
 #include "base/error.h"
 #include "store/dir.h"
+#include "store/mem.h"
+#include "store/rate.h"
 
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -150,6 +153,38 @@ static void remove_scratch(void)
     g_free(scratch);
 }
 
+static void *cancel_soon(void *cancellable)
+{
+    g_usleep(100000);
+    g_cancellable_cancel(cancellable);
+    return NULL;
+}
+
+static bool put_zeroes(VmsStore *store, const char *name, GCancellable *cancellable, GError **error)
+{
+    g_autoptr(GBytes) data = g_bytes_new_take(g_malloc0(100000), 100000);
+    return vms_store_put(store, name, data, false, cancellable, error);
+}
+
+/* A day is owed after the first object: the next one waits; a lock does not, nor does what is left
+ * to do after a cancel. */
+static void test_rate_waits(void)
+{
+    g_autoptr(VmsStore) store = vms_rate_store_new(vms_mem_new(), 1);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autoptr(GError) error = NULL;
+    bool exists = true;
+    g_assert_true(put_zeroes(store, "data/a", cancellable, &error));
+    g_assert_true(put_zeroes(store, "locks/b", cancellable, &error));
+    GThread *thread = g_thread_new("cancel", cancel_soon, cancellable);
+    g_assert_false(put_zeroes(store, "data/c", cancellable, &error));
+    assert_code(error, VMS_ERROR_CANCELLED);
+    g_thread_join(thread);
+    g_assert_true(vms_store_has(store, "data/c", &exists, NULL, NULL, NULL));
+    g_assert_false(exists);
+    g_assert_true(put_zeroes(store, "index/d", NULL, NULL));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -159,6 +194,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dir/foreign-files", test_dir_foreign_files);
     g_test_add_func("/dir/replaced", test_dir_replaced);
     g_test_add_func("/dir/full", test_dir_full);
+    g_test_add_func("/rate/waits", test_rate_waits);
     int result = g_test_run();
     remove_scratch();
     return result;
