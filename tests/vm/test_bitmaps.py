@@ -2,11 +2,7 @@
 """Dirty bitmaps of our own: overlays are merged at once, and the next export still reads only what
 the guest has changed. As in test_tracking.py, each export is compared with the frozen images."""
 import json
-import os
-import signal
-from pathlib import Path
 
-import libvirt
 import libvirt_qemu
 import pytest
 
@@ -28,11 +24,6 @@ def outlook(domain):
     """What check says."""
     disks = domain.vmsnap.json("check", domain.name, "--memory=none")["disks"]
     return {disk["target"]: disk["tracking"] for disk in disks}
-
-
-def stop(domain):
-    """QEMU ends and saves what it has to."""
-    domain.domain.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_GRACEFUL)
 
 
 def test_bitmaps_tell_what_changed(make):  # noqa: F811
@@ -60,7 +51,7 @@ def test_bitmaps_tell_what_changed(make):  # noqa: F811
     assert found["vda"]["bytes_changed"] == 0
     assert domain.subtrees(domain.stored)["vda"] == before
     assert domain.restic.run("check", "--read-data")
-    stop(domain)
+    domain.stop()
     assert list(bitmaps(domain)) == [f"vmsnap-{domain.last['snapshot']['id']}"]
 
 
@@ -70,7 +61,7 @@ def test_started_and_stopped_between(make):  # noqa: F811
     domain = make(formats=QCOW2)
     domain.snapshot(keep=False)
     domain.io("vda", "write -P 1 1M 100k")
-    stop(domain)
+    domain.stop()
     domain.io("vda", "write -P 2 3M 100k")
     domain.create()
     domain.domain.create()
@@ -82,7 +73,7 @@ def test_started_and_stopped_between(make):  # noqa: F811
     domain.io("vda", "write -P 4 7M 100k")
     found = domain.snapshot()
     assert methods(found)["vda"] == "bitmap" and found["vda"]["bytes_changed"] >= 200 << 10
-    stop(domain)
+    domain.stop()
     domain.io("vda", "write -P 5 9M 100k")
     domain.commit_all()
     assert methods(domain.snapshot(keep=False))["vda"] == "bitmap"
@@ -142,9 +133,8 @@ def bitmaps_of(domain):
 
 def kill(domain):
     domain.io("vda", "write -P 88 1M 64k")
-    os.kill(int(Path(f"/run/libvirt/qemu/{domain.name}.pid").read_text()), signal.SIGKILL)
-    domains.wait_for(lambda: not domain.domain.isActive())
-    domain.domain.create()
+    domain.kill()
+    domain.start()
 
 
 BROKEN = {
@@ -168,7 +158,7 @@ def test_broken(make, name):  # noqa: F811
     # the next one knows again
     domain.io("vda", "write -P 3 7M 100k")
     assert methods(domain.snapshot(keep=False))["vda"] == "bitmap"
-    stop(domain)
+    domain.stop()
     assert list(bitmaps(domain)) == [f"vmsnap-{domain.last['snapshot']['id']}"]
 
 

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A domain whose disks are written to on purpose, and a repository that must follow it."""
+import os
+import signal
 import subprocess
+from pathlib import Path
 
+import libvirt
 import libvirt_qemu
 
 import domains
@@ -21,9 +25,12 @@ class Tracked:
         self.paths = {}
         for target, format in formats.items():
             self.paths[target] = folder / f"{name}-{target}.{format}"
-            domains.make_image(self.paths[target], format, size, data)
+            self.make_image(target, format, data)
         self.formats = dict(formats)
         self.define(start)
+
+    def make_image(self, target, format, data):
+        domains.make_image(self.paths[target], format, self.size, data)
 
     def define(self, start=False):
         """Anew, with the original images."""
@@ -56,8 +63,20 @@ class Tracked:
                                   capture_output=True, text=True, check=True, timeout=60).stdout
         assert "fail" not in said and "rror" not in said, said
 
-    def create(self):
-        return self.vmsnap.create(self.name, f"--memory={self.memory}", "--quiesce=off")
+    def start(self):
+        self.domain.create()
+
+    def stop(self):
+        """QEMU ends and saves what it has to; for the guest, the power is gone."""
+        self.domain.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_GRACEFUL)
+
+    def kill(self):
+        """QEMU saves nothing."""
+        os.kill(int(Path(f"/run/libvirt/qemu/{self.name}.pid").read_text()), signal.SIGKILL)
+        domains.wait_for(lambda: not self.domain.isActive())
+
+    def create(self, quiesce="off"):
+        return self.vmsnap.create(self.name, f"--memory={self.memory}", f"--quiesce={quiesce}")
 
     def export(self, *args, to=None):
         result = self.vmsnap.run("export", self.name, "--to", to or self.to, "--json", *args)
