@@ -234,20 +234,21 @@ static void test_cancelled(void)
 /* --- several reads at once --- */
 
 typedef struct {
-    unsigned done, under_way, most;
+    unsigned started, done;
 } Count;
 
 static void count_done(void *user)
 {
     Count *count = user;
     count->done++;
-    count->under_way--;
 }
 
 static bool start_read(VmsSource *source, uint64_t at, uint8_t *to, Count *count, GError **error)
 {
-    count->most = MAX(count->most, ++count->under_way);
-    return vms_source_read_start(source, at, to, MIB, 4, count_done, count, error);
+    bool ok = vms_source_read_start(source, at, to, MIB, 4, count_done, count, error);
+    count->started += ok;
+    g_assert_cmpuint(count->started - count->done, <=, 4);
+    return ok;
 }
 
 static void test_reads_at_once(void)
@@ -261,7 +262,10 @@ static void test_reads_at_once(void)
     g_autoptr(VmsSource) source = open_source(server);
     g_autoptr(GError) error = NULL;
     Count count = {0};
+    kill(images_server_pid(), SIGSTOP); /* three go out although none is answered */
     for (uint64_t at = 16 * MIB; at > 0; at -= MIB) {
+        if (at == 13 * MIB)
+            kill(images_server_pid(), SIGCONT);
         g_assert_true(start_read(source, at - MIB, back + at - MIB, &count, &error));
         if (at == 8 * MIB) { /* a question between reads neither loses nor disturbs them */
             g_autofree char *all = extents(source, 0, 16 * MIB, MIB);
@@ -271,7 +275,6 @@ static void test_reads_at_once(void)
     g_assert_true(vms_source_read_drain(source, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(count.done, ==, 16);
-    g_assert_cmpuint(count.most, >, 1);
     g_assert_cmpmem(bytes, 16 * MIB, back, 16 * MIB);
     g_assert_false(start_read(source, 16 * MIB, back, &count, &error));
     g_assert_true(vms_error_is(error, VMS_ERROR_INVALID));
