@@ -1,56 +1,133 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* By the calling thread alone: GLib starts the program, poll and waitpid do the rest. GSubprocess
+ * has threads of its own for that, and when one of them ended, once in some hundred runs with GLib
+ * 2.74, the C library found its lists of free memory damaged (docs/architecture.md). */
 #include "base/process.h"
 
 #include "base/error.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define MAX_OUTPUT (16u << 20)
+#define PIECE (64u << 10)
+
+typedef struct {
+    GPid pid;
+    int fds[2];       /* its stdout and stderr; -1: ended */
+    GString *text[2]; /* what came of them */
+} Process;
+
+static bool start(Process *process, const char *const *argv, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_auto(GStrv) env = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
+    GSpawnFlags flags = G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CLOEXEC_PIPES;
+    if (g_spawn_async_with_pipes(NULL, (char **)argv, env, flags, NULL, NULL, &process->pid, NULL,
+                                 &process->fds[0], &process->fds[1], &cause)) {
+        process->text[0] = g_string_new(NULL);
+        process->text[1] = g_string_new(NULL);
+        return true;
+    }
+    if (g_error_matches(cause, G_SPAWN_ERROR, G_SPAWN_ERROR_NOENT))
+        return vms_fail(error, VMS_ERROR_NOT_FOUND, "%s is not installed", argv[0]);
+    return vms_fail(error, VMS_ERROR_FAILED, "%s: %s", argv[0], cause->message);
+}
+
+static bool take(Process *process, int i, GError **error)
+{
+    char piece[PIECE];
+    ssize_t n = read(process->fds[i], piece, sizeof piece);
+    if (n < 0)
+        return errno == EINTR || errno == EAGAIN || vms_fail_errno(error, errno, "read");
+    if (n == 0) {
+        close(process->fds[i]);
+        process->fds[i] = -1;
+    }
+    g_string_append_len(process->text[i], piece, n);
+    return process->text[i]->len <= MAX_OUTPUT ||
+           vms_fail(error, VMS_ERROR_FAILED, "printed more than %u bytes", MAX_OUTPUT);
+}
+
+/* Until it has closed both. wake: readable once cancelled, or -1. */
+static bool collect(Process *process, int wake, GCancellable *cancellable, GError **error)
+{
+    while (process->fds[0] >= 0 || process->fds[1] >= 0) {
+        GPollFD fds[3] = {{.fd = process->fds[0], .events = G_IO_IN},
+                          {.fd = process->fds[1], .events = G_IO_IN},
+                          {.fd = wake, .events = G_IO_IN}};
+        if (g_poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
+            return vms_fail_errno(error, errno, "poll");
+        if (!vms_check_cancelled(cancellable, error))
+            return false;
+        for (int i = 0; i < 2; i++)
+            if (fds[i].revents && process->fds[i] >= 0 && !take(process, i, error))
+                return false;
+    }
+    return true;
+}
+
+static bool collect_all(Process *process, GCancellable *cancellable, GError **error)
+{
+    GPollFD wake = {.fd = -1};
+    bool made = cancellable && g_cancellable_make_pollfd(cancellable, &wake);
+    bool ok = collect(process, made ? wake.fd : -1, cancellable, error);
+    if (made)
+        g_cancellable_release_fd(cancellable);
+    return ok;
+}
+
+/* The exit status as waitpid gives it. Kills it first where nobody wants to know. */
+static int end(Process *process, bool wanted)
+{
+    int status = -1;
+    if (!wanted)
+        kill(process->pid, SIGKILL);
+    while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    for (int i = 0; i < 2; i++)
+        if (process->fds[i] >= 0)
+            close(process->fds[i]);
+    return status;
+}
 
 /* The line that usually says what is wrong. */
-static char *last_line(const char *text)
+static const char *last_line(char *text)
 {
-    g_autofree char *copy = g_strstrip(g_strdup(text ? text : ""));
-    char *newline = strrchr(copy, '\n');
-    return g_strdup(newline ? newline + 1 : copy);
+    g_strstrip(text);
+    const char *newline = strrchr(text, '\n');
+    return newline ? newline + 1 : text;
+}
+
+static bool fail(const Process *process, const char *name, GError **error)
+{
+    const char *why = last_line(process->text[1]->str);
+    VmsErrorCode code =
+        strstr(why, "No space left on device") ? VMS_ERROR_NO_SPACE : VMS_ERROR_FAILED;
+    return vms_fail(error, code, "%s: %s", name, *why ? why : "failed without a message");
 }
 
 bool vms_process_run(const char *const *argv, GCancellable *cancellable, char **ret_stdout,
                      GError **error)
 {
-    g_autoptr(GError) cause = NULL;
-    g_autoptr(GSubprocessLauncher) launcher =
-        g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE);
-    g_subprocess_launcher_setenv(launcher, "LC_ALL", "C", TRUE);
-    g_autoptr(GSubprocess) process = g_subprocess_launcher_spawnv(launcher, argv, &cause);
-    if (!process && g_error_matches(cause, G_SPAWN_ERROR, G_SPAWN_ERROR_NOENT))
-        return vms_fail(error, VMS_ERROR_NOT_FOUND, "%s is not installed", argv[0]);
-    if (!process)
-        return vms_fail(error, VMS_ERROR_FAILED, "%s: %s", argv[0], cause->message);
-    g_autofree char *out = NULL, *err = NULL;
-    g_autoptr(GBytes) out_bytes = NULL, err_bytes = NULL;
-    if (!g_subprocess_communicate(process, NULL, cancellable, &out_bytes, &err_bytes, &cause)) {
-        g_subprocess_force_exit(process);
-        g_subprocess_wait(process, NULL, NULL);
-        g_propagate_error(error, g_steal_pointer(&cause));
-        vms_convert(error);
+    Process process = {.fds = {-1, -1}};
+    if (!vms_check_cancelled(cancellable, error))
         return vms_prefix(error, "%s", argv[0]);
-    }
-    size_t len = 0;
-    const char *data = g_bytes_get_data(out_bytes, &len);
-    if (len > MAX_OUTPUT)
-        return vms_fail(error, VMS_ERROR_FAILED, "%s printed more than %u bytes", argv[0],
-                        MAX_OUTPUT);
-    out = g_strndup(data, len);
-    data = g_bytes_get_data(err_bytes, &len);
-    err = g_strndup(data, len);
-    if (!g_subprocess_get_successful(process)) {
-        g_autofree char *why = last_line(err);
-        VmsErrorCode code =
-            strstr(why, "No space left on device") ? VMS_ERROR_NO_SPACE : VMS_ERROR_FAILED;
-        return vms_fail(error, code, "%s: %s", argv[0], *why ? why : "failed without a message");
-    }
-    if (ret_stdout)
-        *ret_stdout = g_steal_pointer(&out);
-    return true;
+    if (!start(&process, argv, error))
+        return false;
+    bool collected = collect_all(&process, cancellable, error);
+    int status = end(&process, collected);
+    bool ok = collected && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (!collected)
+        vms_prefix(error, "%s", argv[0]);
+    else if (!ok)
+        fail(&process, argv[0], error);
+    else if (ret_stdout)
+        *ret_stdout = g_strdup(process.text[0]->str);
+    g_string_free(process.text[0], TRUE);
+    g_string_free(process.text[1], TRUE);
+    return ok;
 }

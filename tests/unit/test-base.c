@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -226,7 +227,7 @@ static void test_db(void)
     g_assert_true(vms_error_is(error, VMS_ERROR_CORRUPT));
 }
 
-G_GNUC_UNUSED static void test_process(void)
+static void test_process(void)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *out = NULL;
@@ -244,6 +245,55 @@ G_GNUC_UNUSED static void test_process(void)
     const char *const sleeps[] = {"sleep", "100", NULL};
     g_assert_false(vms_process_run(sleeps, cancelled, NULL, &error));
     g_assert_true(vms_error_is(error, VMS_ERROR_CANCELLED));
+}
+
+/* Both outputs at once, each more than a pipe holds. */
+static void test_process_output(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *out = NULL;
+    const char *const talks[] = {"sh", "-c",
+                                 "for i in 1 2 3 4; do head -c 100000 /dev/zero | tr '\\0' e >&2; "
+                                 "head -c 100000 /dev/zero | tr '\\0' o; done",
+                                 NULL};
+    g_assert_true(vms_process_run(talks, NULL, &out, &error));
+    g_assert_cmpuint(strlen(out), ==, 400000);
+    g_assert_cmpuint(strspn(out, "o"), ==, 400000);
+    const char *const killed[] = {"sh", "-c", "kill -9 $$", NULL};
+    g_assert_false(vms_process_run(killed, NULL, NULL, &error));
+    g_assert_true(vms_error_is(error, VMS_ERROR_FAILED));
+    g_clear_error(&error);
+    const char *const endless[] = {"cat", "/dev/zero", NULL};
+    g_assert_false(vms_process_run(endless, NULL, NULL, &error));
+    g_assert_nonnull(strstr(error->message, "printed more than"));
+}
+
+static void *cancel_once_there(void *data)
+{
+    void **of = data;
+    while (!g_file_test(of[0], G_FILE_TEST_EXISTS))
+        g_usleep(1000);
+    g_cancellable_cancel(of[1]);
+    return NULL;
+}
+
+/* While it runs; it is gone afterwards. */
+static void test_process_cancelled(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autofree char *there = scratch_path("there");
+    g_autofree char *script =
+        g_strdup_printf("echo $$ > %s.new; mv %s.new %s; exec sleep 1000", there, there, there);
+    const char *const sleeps[] = {"sh", "-c", script, NULL};
+    void *of[] = {there, cancellable};
+    GThread *thread = g_thread_new("cancels", cancel_once_there, of);
+    g_assert_false(vms_process_run(sleeps, cancellable, NULL, &error));
+    g_assert_true(vms_error_is(error, VMS_ERROR_CANCELLED));
+    g_thread_join(thread);
+    g_autofree char *pid = NULL;
+    g_assert_true(g_file_get_contents(there, &pid, NULL, NULL));
+    g_assert_cmpint(kill((pid_t)g_ascii_strtoll(pid, NULL, 10), 0), ==, -1);
 }
 
 /* What is taken is paid for before the next may pass; nothing is owed for the first. */
@@ -277,10 +327,9 @@ int main(int argc, char **argv)
     g_test_add_func("/base/text", test_text);
     g_test_add_func("/base/db", test_db);
     g_test_add_func("/base/rate", test_rate);
-#ifndef __SANITIZE_THREAD__ /* GLib's worker for subprocesses is not built with its                \
-                               instrumentation */
     g_test_add_func("/base/process", test_process);
-#endif
+    g_test_add_func("/base/process-output", test_process_output);
+    g_test_add_func("/base/process-cancelled", test_process_cancelled);
     int status = g_test_run();
     const char *remove[] = {"rm", "-rf", scratch, NULL};
     g_spawn_sync(NULL, (char **)remove, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
