@@ -156,4 +156,5 @@ def test_one_instant(vmsnap, busy, busy_unharmed, images, options):
         copy.domain.resume()
         first = copy.first_beat()
         assert first.nonce == before.nonce and before.tick < first.tick <= after.tick
-        assert cut["b"]["last"] <= first.seq <= cut["a"]["last"]
+        # not frozen, the writer may not yet have counted what it has just written
+        assert cut["b"]["last"] - len(options) <= first.seq <= cut["a"]["last"]

@@ -19,7 +19,7 @@ def untouched(vmsnap, domain, before):
     assert not vmsnap.on_host(domain.name())
     assert domains.folder_files(vmsnap.state / "memory") == []
     assert cow.capabilities(domain) == before
-    assert "vmsnap" not in domain.XMLDesc()
+    assert ".vmsnap-" not in domain.XMLDesc()
 
 
 def taken_live(vmsnap, domain, before, result, *says):
