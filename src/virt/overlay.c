@@ -227,11 +227,21 @@ bool vms_overlay_switch_with_memory(virDomainPtr domain, const VmsFacts *facts, 
     return false;
 }
 
+static bool has_stopped(virDomainPtr domain)
+{
+    int state = VIR_DOMAIN_NOSTATE;
+    return virDomainGetState(domain, &state, NULL, 0) == 0 && state == VIR_DOMAIN_PAUSED;
+}
+
+/* QEMU 7.2 that is cancelled while it saves the last pages of a guest that it has stopped runs the
+ * guest on images it has given up, and aborts: "BDRV_O_INACTIVE". So then it is left to end, which
+ * takes a moment; the caller undoes the snapshot. */
 void vms_overlay_cancel(virDomainPtr domain)
 {
     unsigned long long bytes = 0;
     for (int i = 0; i < CANCEL_TRIES; i++) {
-        if (is_snapshot_job(domain, &bytes) && virDomainAbortJob(domain) == 0)
+        bool ours = is_snapshot_job(domain, &bytes);
+        if (ours && (has_stopped(domain) || virDomainAbortJob(domain) == 0))
             return;
         g_usleep(POLL_US); /* not started yet, or over any moment */
     }
