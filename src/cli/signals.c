@@ -3,7 +3,8 @@
  * handlers are not inherited over exec, so qemu-nbd and qemu-img can still be ended with SIGTERM.
  *
  * SIGHUP counts too: a closed terminal must not leave a guest frozen. SIGPIPE is ignored for the
- * same reason (vmsnap create | head); writing to stdout then fails and is reported.
+ * same reason (vmsnap create | head); writing to stdout then fails and is reported. SIGCHLD is not,
+ * though whoever started us may have handed that down: waitpid would find nobody.
  *
  * Thread: "signals", for ever. */
 #include "cli/signals.h"
@@ -68,5 +69,6 @@ bool vms_signals_start(GCancellable *cancellable, VmsProgress *progress, GError 
         sigaction(numbers[i], &action, NULL);
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
     return true;
 }

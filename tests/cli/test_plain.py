@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from conftest import PROGRAM
 from images import IDS, SIZE, Place
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
@@ -55,6 +56,14 @@ def test_restore(vmsnap, place, out, number, form):
     flat = vmsnap.folder / "flat"
     subprocess.run(["qemu-img", "convert", "-f", form, "-O", "raw", file, flat], check=True)
     assert flat.read_bytes() == place.contents[number]
+
+
+def test_started_by_somebody_careless(vmsnap, place, out):
+    """Who ignores the end of his children hands that down: ours must be seen to end all the same."""
+    words = [str(word) for word in restore(place, out, IDS[0][:6], "--format", "qcow2")]
+    subprocess.run(["env", "--ignore-signal=CHLD", PROGRAM, words[0], "--config", vmsnap.config,
+                    *words[1:]], check=True, env=vmsnap.env)
+    assert len(list(out.iterdir())) == 1
 
 
 def test_list_and_show(vmsnap, place):
