@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define MAX_DEPTH 16
+#define SUFFIX_LEN strlen(".tmp-XXXXXX")
 #define READ_PIECE (8u << 20)
 
 typedef struct {
@@ -35,7 +36,17 @@ typedef struct {
 static bool is_temporary(const char *name)
 {
     size_t len = strlen(name);
-    return len > 11 && strncmp(name + len - 11, ".tmp-", 5) == 0;
+    return len > SUFFIX_LEN && strncmp(name + len - SUFFIX_LEN, ".tmp-", 5) == 0 &&
+           !strchr(name + len - 6, '/');
+}
+
+/* An object's name, or one that base/durable.h made of it: with letters that no object has. */
+static bool is_ours(const char *name)
+{
+    if (!is_temporary(name))
+        return vms_store_valid_name(name);
+    g_autofree char *object = g_strndup(name, strlen(name) - SUFFIX_LEN);
+    return vms_store_valid_name(object);
 }
 
 static bool check_root(Dir *dir, GError **error)
@@ -198,7 +209,7 @@ static bool walk_open_directory(const Walk *walk, DIR *handle, const char *path,
         if (!entry)
             return errno == 0 || vms_fail_errno(error, errno, "%s", path);
         g_autofree char *name = g_strconcat(prefix, entry->d_name, NULL);
-        if (!vms_store_valid_name(name)) /* also . and .. and other programs' files */
+        if (!is_ours(name)) /* also . and .. and other programs' files */
             continue;
         g_autofree char *full = g_build_filename(path, entry->d_name, NULL);
         if (!vms_check_cancelled(walk->cancellable, error) ||

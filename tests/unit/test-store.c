@@ -5,6 +5,7 @@
 #include "store/dir.h"
 #include "store/mem.h"
 #include "store/rate.h"
+#include "store/upload.h"
 
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -103,6 +104,40 @@ static void test_dir_foreign_files(void)
     assert_code(error, VMS_ERROR_NOT_FOUND);
 }
 
+static bool is_there(const char *directory, const char *name)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+/* Of uploads that never ended, by the names that durable.h really gives; and nothing else. */
+static void test_dir_leftovers(void)
+{
+    static const char *const others[] = {"data/a", "data/B.tmp-abcdef", "data/b.tmp-abcde",
+                                         "data/c.tmp-a/bcde"};
+    g_autofree char *path = g_build_filename(scratch, "leftovers", NULL);
+    g_autofree char *inner = g_build_filename(path, "data/c.tmp-a", NULL);
+    g_autoptr(VmsStore) store = vms_dir_open(path, true, NULL);
+    g_autoptr(GError) error = NULL;
+    VmsStoreUpload *uploads[10];
+    unsigned count = 0;
+    g_assert_cmpint(g_mkdir_with_parents(inner, 0700), ==, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(others); i++)
+        touch(path, others[i]);
+    for (unsigned i = 0; i < G_N_ELEMENTS(uploads); i++) {
+        uploads[i] = vms_store_upload_new(store, "data/deep/d", 17 << 20, NULL, &error);
+        g_assert_no_error(error);
+    }
+    g_assert_true(vms_store_abort_uploads(store, 3600, &count, NULL, &error));
+    g_assert_cmpuint(count, ==, 0);
+    g_assert_true(vms_store_abort_uploads(store, 0, &count, NULL, &error));
+    g_assert_cmpuint(count, ==, G_N_ELEMENTS(uploads));
+    for (unsigned i = 0; i < G_N_ELEMENTS(uploads); i++)
+        vms_store_upload_free(uploads[i]);
+    for (unsigned i = 0; i < G_N_ELEMENTS(others); i++)
+        g_assert_true(is_there(path, others[i]));
+}
+
 /* The mount point of a file system that went away must not fill up instead. */
 static void test_dir_replaced(void)
 {
@@ -192,6 +227,7 @@ int main(int argc, char **argv)
     g_test_add_func("/dir/missing", test_dir_missing);
     g_test_add_func("/dir/modes", test_dir_modes);
     g_test_add_func("/dir/foreign-files", test_dir_foreign_files);
+    g_test_add_func("/dir/leftovers", test_dir_leftovers);
     g_test_add_func("/dir/replaced", test_dir_replaced);
     g_test_add_func("/dir/full", test_dir_full);
     g_test_add_func("/rate/waits", test_rate_waits);
