@@ -167,6 +167,7 @@ static void test_damaged_rows(Shared *s, const void *unused)
         "DELETE FROM blob",
         "DELETE FROM part WHERE n % 3 = 0",
         "UPDATE part SET body = substr(body, 1, 40) || x'00' || substr(body, 42)",
+        "UPDATE part SET body = substr(body, 1, 65) || x'7f' || substr(body, 67)", /* a length */
         "DELETE FROM pack WHERE n = 3",
         "PRAGMA user_version = 99",
         "DROP TABLE link",
@@ -185,6 +186,7 @@ static void test_damaged_rows(Shared *s, const void *unused)
 
             assert_ok(vms_index_locate(repo->index, repo, VMS_BLOB_DATA, &id, places, &count, ERR));
             g_assert_cmpuint(count, ==, 1);
+            g_assert_cmpuint(places[0].blob.length, ==, 33 + n % 20);
         }
         assert_ok(vms_index_foreach(repo->index, repo, nothing, &blobs, NULL, ERR));
         g_assert_cmpuint(blobs, ==, FILES * PER_FILE);
