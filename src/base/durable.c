@@ -65,8 +65,8 @@ bool vms_durable_write_at(int fd, const void *data, size_t len, uint64_t offset,
         ssize_t n = pwrite(fd, at, len, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return vms_fail_errno(error, errno, "write");
+        if (n <= 0)
+            return vms_fail_errno(error, n < 0 ? errno : EIO, "write");
         at += n;
         offset += (uint64_t)n;
         len -= (size_t)n;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/spool.h"
 
+#include "base/durable.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -30,20 +31,8 @@ int vms_spool_open(const char *dir, GError **error)
 
 bool vms_spool_write(int fd, uint64_t offset, const void *data, size_t len, GError **error)
 {
-    const uint8_t *p = data;
-
-    while (len > 0) {
-        ssize_t done = pwrite(fd, p, len, (off_t)offset);
-
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return vms_fail_errno(error, done < 0 ? errno : EIO, "temporary file");
-        p += done;
-        len -= (size_t)done;
-        offset += (uint64_t)done;
-    }
-    return true;
+    return vms_durable_write_at(fd, data, len, offset, error) ||
+           vms_prefix(error, "temporary file");
 }
 
 bool vms_spool_read(int fd, uint64_t offset, void *data, size_t len, GError **error)

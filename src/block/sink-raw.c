@@ -2,6 +2,7 @@
 /* Whole pages that lie on a page in memory too go to the disk past the page cache, through a second
  * descriptor: a copy in it costs more than decrypting and hashing, and pushes out what guests and
  * host have there. The rest, and all of it where the file system cannot, goes through the cache. */
+#include "base/durable.h"
 #include "base/error.h"
 #include "block/sink-backend.h"
 
@@ -17,21 +18,6 @@ typedef struct {
     int fd;     /* the sink's */
     int direct; /* the same file past the page cache; -1: not here */
 } Raw;
-
-static bool write_all(int fd, uint64_t offset, const uint8_t *data, size_t length, GError **error)
-{
-    while (length > 0) {
-        ssize_t wrote = pwrite(fd, data, length, (off_t)offset);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote < 0)
-            return vms_fail_errno(error, errno, "write at %" G_GUINT64_FORMAT, offset);
-        data += wrote;
-        offset += (uint64_t)wrote;
-        length -= (size_t)wrote;
-    }
-    return true;
-}
 
 /* How much of it may be written so. */
 static size_t direct_part(const Raw *raw, uint64_t offset, const void *data, size_t length)
@@ -61,8 +47,8 @@ static bool raw_write(VmsSinkBackend *backend, uint64_t offset, const void *data
     }
     if (length == 0)
         return true;
-    if (!write_all(raw->fd, offset, from, length, error))
-        return false;
+    if (!vms_durable_write_at(raw->fd, from, length, offset, error))
+        return vms_prefix(error, "at %" G_GUINT64_FORMAT, offset);
     /* The disk begins now, not at the fsync in the end; a file system that cannot is no error. */
     sync_file_range(raw->fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
     return true;

@@ -8,6 +8,7 @@
  *
  * Lock: guards etags. */
 #include "base/error.h"
+#include "base/text.h"
 #include "store/s3-private.h"
 #include "store/s3-xml-uploads.h"
 #include "store/s3-xml.h"
@@ -56,14 +57,6 @@ static Sums sums_of(GBytes *data)
     g_checksum_get_digest(md5, sums.md5, &md5_len);
     sums.md5_base64 = g_base64_encode(sums.md5, md5_len);
     return sums;
-}
-
-static char *hex_of(const uint8_t md5[MD5_BYTES])
-{
-    char *hex = g_malloc(2 * MD5_BYTES + 1);
-    for (unsigned i = 0; i < MD5_BYTES; i++)
-        g_snprintf(hex + (size_t)2 * i, 3, "%02x", md5[i]);
-    return hex;
 }
 
 /* True where an answer came, whatever it says. */
@@ -121,7 +114,7 @@ VmsStoreParts *vms_s3_begin_parts(VmsStore *store, const char *name, uint64_t si
 static bool check_sum(VmsS3 *s3, const S3Parts *parts, unsigned index, const VmsHttpReply *reply,
                       const Sums *sums, GCancellable *cancellable, GError **error)
 {
-    g_autofree char *md5 = hex_of(sums->md5);
+    g_autofree char *md5 = vms_text_hex(sums->md5, MD5_BYTES);
     if (g_atomic_int_get(&s3->etag_is_other) || vms_s3_etag_may_be(reply, md5))
         return true;
     g_autofree char *name = g_strdup_printf("%s.probe-%u", parts->parts.name, index);
