@@ -7,6 +7,8 @@
 #include "base/text.h"
 #include "job/manifest-files.h"
 
+#include <string.h>
+
 #define SCHEMA "vmsnap.manifest.v1"
 
 static void disk_free(void *data)
@@ -233,6 +235,13 @@ static bool parse_layout(VmsJson *memory, VmsMemoryLayout *ret_layout, GError **
                     "memory.layout: \"%.40s\" is not known to this version of vmsnap", name);
 }
 
+/* It names folders and files of a restore: libvirt allows no slash in it. */
+static bool check_domain(const char *name, GError **error)
+{
+    return (*name && !strchr(name, '/')) ||
+           vms_fail(error, VMS_ERROR_INVALID, "domain name \"%.60s\" is not one", name);
+}
+
 static bool parse_identity(VmsJson *root, VmsManifest *manifest, GError **error)
 {
     VmsJson *domain, *memory, *versions;
@@ -240,7 +249,7 @@ static bool parse_identity(VmsJson *root, VmsManifest *manifest, GError **error)
     uint64_t frozen = 0;
     if (!take(root, "id", &manifest->id, error) ||
         !vms_json_object(root, "domain", &domain, error) ||
-        !take(domain, "name", &manifest->domain, error) ||
+        !take(domain, "name", &manifest->domain, error) || !check_domain(manifest->domain, error) ||
         !take(domain, "uuid", &manifest->uuid, error) ||
         !take(root, "host", &manifest->host, error) || !take(root, "time", &time, error) ||
         !vms_text_parse_time(time, &manifest->time_us, error) ||

@@ -163,6 +163,17 @@ def test_manifest_of_another(vmsnap, place, changes, says):
     assert says in result.err and IDS[2] in result.err
 
 
+def test_domain_is_no_path(vmsnap, place, out):
+    """Its folder here would be a harmless one, the files of a restore would not."""
+    (place.folder / "web01").rename(place.folder / "_._evil")
+    place.domain = "_._evil"
+    for number in range(3):
+        place.write(number, domain={"name": "../evil", "uuid": "11111111-2222-3333-4444-555555555555"})
+    before = set(vmsnap.folder.iterdir())
+    vmsnap.fails(1, *restore(place, out, "latest", "--format", "raw"), says='domain name "../evil"')
+    assert not list(out.iterdir()) and set(vmsnap.folder.iterdir()) == before
+
+
 @root_only
 def test_no_space(vmsnap, place, out):
     """Once for the images and once for the disk: known before anything is written."""
