@@ -5,12 +5,10 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "codec/hash.h"
 #include "job/parent.h"
 #include "job/plain-name.h"
+#include "job/plain-read.h"
 #include "repo/snapshot.h"
-
-#include <string.h>
 
 #define MOST_LAYERS 100 /* libvirt takes chains of 200 */
 
@@ -47,32 +45,13 @@ bool vms_plain_place_has_manifest(const VmsPlainPlace *place, const char *id)
     return g_hash_table_contains(place->objects, object);
 }
 
-static VmsManifest *read_manifest(const VmsPlainPlace *place, const char *id,
-                                  GCancellable *cancellable, GError **error)
-{
-    size_t len;
-    g_autofree char *object = vms_plain_object(place->folder, id, VMS_PLAIN_MANIFEST);
-    g_autoptr(GBytes) bytes =
-        vms_store_get(place->store, object, 0, UINT64_MAX, cancellable, error);
-    if (!bytes)
-        return NULL;
-    const char *text = g_bytes_get_data(bytes, &len);
-    g_autoptr(VmsManifest) manifest = vms_manifest_parse(text ? text : "", len, error);
-    if (!manifest)
-        return NULL;
-    if (manifest->format != VMS_FORMAT_QCOW2 || !g_str_equal(manifest->id, id))
-        return vms_fail_null(error, VMS_ERROR_CORRUPT, "%s is of another snapshot", object);
-    vms_hash(text, len, manifest->repository_id.bytes);
-    return g_steal_pointer(&manifest);
-}
-
 const VmsManifest *vms_plain_place_manifest(VmsPlainPlace *place, const char *id,
                                             GCancellable *cancellable, GError **error)
 {
     VmsManifest *manifest = g_hash_table_lookup(place->known, id);
     if (manifest)
         return manifest;
-    manifest = read_manifest(place, id, cancellable, error);
+    manifest = vms_plain_read_manifest(place->store, place->folder, id, cancellable, error);
     if (manifest)
         g_hash_table_insert(place->known, g_strdup(id), manifest);
     return manifest;
