@@ -15,23 +15,17 @@ from plain import Plain
 from test_bad_store import tmpfs
 from test_tracking import merge_by_hand, overwrite, resize
 from tool import BUSY, FAILED, INTERRUPTED, NO_SPACE, REFUSED, USAGE
-from tracked import MIB, methods, reasons
+from tracked import MIB, making, methods, reasons
 
 STORES = ["dir", "s3"]
 
 
 @pytest.fixture
 def make(vmsnap, images):
-    made = []
-
-    def make(name="imaged", formats=None, **options):
-        made.append(Plain(vmsnap, images, name, formats or {"vda": "raw"}, **options))
-        return made[-1]
-    yield make
-    for domain in made:
-        domain.gone()
-        for name in domains.folder_files(domain.folder):
-            (domain.folder / name).unlink()
+    def create(name="imaged", formats=None, **options):
+        return Plain(vmsnap, images, name, formats or {"vda": "raw"}, **options)
+    with making(create) as make:
+        yield make
 
 
 @pytest.mark.parametrize("to", STORES)

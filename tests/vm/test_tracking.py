@@ -11,21 +11,15 @@ import libvirt
 import pytest
 
 import domains
-from tracked import MIB, Tracked, methods, reasons
+from tracked import MIB, Tracked, making, methods, reasons
 
 
 @pytest.fixture
 def make(vmsnap, images):
-    made = []
-
-    def make(name="tracked", formats=None, kind=Tracked, **options):
-        made.append(kind(vmsnap, images, name, formats or {"vda": "raw", "vdb": "raw"}, **options))
-        return made[-1]
-    yield make
-    for domain in made:
-        domain.gone()
-        for name in domains.folder_files(domain.folder):
-            (domain.folder / name).unlink()
+    def create(name="tracked", formats=None, kind=Tracked, **options):
+        return kind(vmsnap, images, name, formats or {"vda": "raw", "vdb": "raw"}, **options)
+    with making(create) as make:
+        yield make
 
 
 def overwrite(domain, target="vda"):

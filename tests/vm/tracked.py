@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A domain whose disks are written to on purpose, and a repository that must follow it."""
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,21 @@ import libvirt_qemu
 import domains
 
 MIB = 1 << 20
+
+
+@contextlib.contextmanager
+def making(create):
+    """create, of which every domain is gone at the end, with its files."""
+    made = []
+
+    def make(*args, **options):
+        made.append(create(*args, **options))
+        return made[-1]
+    yield make
+    for domain in made:
+        domain.gone()
+        for name in domains.folder_files(domain.folder):
+            (domain.folder / name).unlink()
 
 
 class Tracked:
