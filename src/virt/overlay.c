@@ -227,15 +227,19 @@ bool vms_overlay_switch_with_memory(virDomainPtr domain, const VmsFacts *facts, 
     return false;
 }
 
+/* By QEMU itself: libvirt has no reason for that one. A guest that somebody has paused, before the
+ * job or in it (we too, where it outruns it), has one. */
 static bool has_stopped(virDomainPtr domain)
 {
-    int state = VIR_DOMAIN_NOSTATE;
-    return virDomainGetState(domain, &state, NULL, 0) == 0 && state == VIR_DOMAIN_PAUSED;
+    int state = VIR_DOMAIN_NOSTATE, reason = 0;
+    return virDomainGetState(domain, &state, &reason, 0) == 0 && state == VIR_DOMAIN_PAUSED &&
+           reason == VIR_DOMAIN_PAUSED_UNKNOWN;
 }
 
 /* QEMU 7.2 that is cancelled while it saves the last pages of a guest that it has stopped runs the
  * guest on images it has given up, and aborts: "BDRV_O_INACTIVE". So then it is left to end, which
- * takes a moment; the caller undoes the snapshot. */
+ * takes a moment; the caller undoes the snapshot. A guest that was paused is not run by QEMU at a
+ * cancel, and all of its memory may still be to come: that one is cancelled. */
 void vms_overlay_cancel(virDomainPtr domain)
 {
     unsigned long long bytes = 0;

@@ -68,7 +68,7 @@ class Steps(Watched):
             assert self.commit(target).json == {}
         assert self.both() == self.originals
 
-    def save_slowly(self, cancel_ms):
+    def save_slowly(self, cancel_ms, suspend=False):
         """Memory, as onto a disk that is slower than the guest dirties."""
         speed = self.domain.migrateGetMaxSpeed()
         process = self.start("switch-memory", self.dir, self.memory, cancel_ms)
@@ -76,6 +76,8 @@ class Steps(Watched):
         domains.wait_for(lambda: self.memory.exists() and self.memory.stat().st_size > 1 << 20, 30,
                          0.001)
         self.domain.migrateSetMaxSpeed(48)  # MiB/s
+        if suspend:
+            self.domain.suspend()
         out, _ = process.communicate(timeout=100)
         self.domain.migrateSetMaxSpeed(speed)
         return Answer(process.returncode, out)
@@ -189,6 +191,22 @@ def test_cancelled_memory(steps):
     assert domains.folder_files(steps.dir) == []
     assert steps.both() == steps.originals
     assert steps.beat().tick > beat.tick
+    steps.writes_on()
+
+
+@pytest.mark.parametrize("since", ["before", "meanwhile"])
+def test_cancelled_memory_of_a_paused_guest(steps, since):
+    """Nobody waits for the rest, which may be all of it; and it is as it was before."""
+    domains.wait_for(lambda: steps.vm.state()["memory"]["pages"] == 320 << 8, 60)
+    if since == "before":
+        steps.domain.suspend()
+    answer = steps.save_slowly(1500, suspend=since == "meanwhile")
+    assert answer.status != 0 and "canceled" in answer.out, answer.out
+    assert domains.folder_files(steps.dir) == []
+    assert steps.both() == steps.originals
+    if since == "before":
+        assert steps.state() == libvirt.VIR_DOMAIN_PAUSED
+        steps.domain.resume()
     steps.writes_on()
 
 
