@@ -53,9 +53,11 @@ static virDomainPtr find_domain(VmsContext *context, const VmsRecord *record)
     return conn ? vms_conn_lookup(conn, record->uuid, NULL) : NULL;
 }
 
-/* Of a snapshot that waits: for what. */
+/* Of a snapshot that waits: for what. Another vmsnap may have had it until we got the lock. */
 static char *describe_waiting(VmsContext *context, const VmsRecord *record)
 {
+    if (vms_catalog_ended(record->status))
+        return g_strdup("has been ended meanwhile by another vmsnap");
     g_autoptr(virDomain) domain = find_domain(context, record);
     g_autoptr(GError) changed = NULL;
     if (domain && !vms_overlays_frozen(domain, record, &changed))
@@ -136,17 +138,18 @@ static bool take(VmsContext *context, VmsRecoverResult *result, VmsRecord *recor
 {
     VmsRecoverEntry *entry = new_entry(context, record);
     g_ptr_array_add(result->entries, entry);
-    if (entry->action == VMS_RECOVER_NONE) {
-        result->waiting++;
-        return true;
-    }
-    recover_one(context, entry, result->dry_run);
+    if (entry->action != VMS_RECOVER_NONE)
+        recover_one(context, entry, result->dry_run);
     if (vms_error_is(entry->error, VMS_ERROR_CANCELLED)) {
         g_propagate_error(error, g_steal_pointer(&entry->error));
         return vms_prefix(error, "%s", entry->record->domain);
     }
-    result->failed += entry->error != NULL;
-    result->recovered += !entry->error && entry->action != VMS_RECOVER_NONE;
+    if (entry->error)
+        result->failed++;
+    else if (entry->action != VMS_RECOVER_NONE)
+        result->recovered++;
+    else if (!vms_catalog_ended(entry->record->status))
+        result->waiting++;
     return true;
 }
 
