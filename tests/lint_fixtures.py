@@ -11,6 +11,7 @@ CLEAN = {
                      "AllowShortFunctionsOnASingleLine: None\n",
     "src/base/error.h": C + "#pragma once\n#include <sqlite3.h>\n",
     "src/base/error.c": C + '#include "base/error.h"\n\nint vms_error(void)\n{\n    return 0;\n}\n',
+    "src/base/step.c": C + "\nvoid vms_step(void)\n{\n    vms_failpoint(\"create.file-made\");\n}\n",
     "src/base/README.md": "# base\n",
     "src/cli/commands.c": C + "const VmsCommand *const vms_commands[] = {\n    &vms_list_command,\n"
                               "    NULL,\n};\n",
@@ -86,6 +87,13 @@ VIOLATIONS = {
     "machine-paths": [
         {"docs/a.md": "cd /home/somebody/vmsnap\n"},
         {"docs/b.md": "built in @ROOT@/build\n"},
+    ],
+    "failpoints": [
+        {"src/base/twice.c": C + '    vms_failpoint("create.file-made");\n'},
+        {"src/base/odd.c": C + '    vms_failpoint("create.File_made");\n'},
+        {"src/base/bare.c": C + '    vms_failpoint("created");\n'},
+        {"src/base/variable.c": C + "    vms_failpoint(name);\n"},
+        {"src/base/beside.c": C + '    a(); vms_failpoint("create.b");\n'},
     ],
     "unfinished": [{"src/base/later.c": C + "/* TO" "DO: check */\n"}],
 }
