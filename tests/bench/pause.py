@@ -63,6 +63,14 @@ class Series:
         self.huge += [(b - a) * 1000 for a, b in gaps if a >= written]
         self.records.append(record)
 
+    def last(self):
+        """Where the last pause went, for whoever looks for the one that took long."""
+        if not self.records:
+            return "none yet"
+        parts = self.records[-1].get("timing") or {}
+        return ", ".join([f"stopped {self.stopped[-1]:.1f}"] +
+                         [f"{key.removesuffix('_us')} {us / 1000:.1f}" for key, us in parts.items()])
+
     def timing(self):
         """{member: median of what the snapshots' records say}, µs."""
         members = {key for record in self.records for key in record.get("timing") or {}}
@@ -139,7 +147,8 @@ class Bench:
                 for which in order:
                     self.snapshot(ways[which], series[which], heart)
                 say(f"{name}: round {number + 1} of {self.options.rounds}: " + ", ".join(
-                    f"{which} {s.pauses[-1]:.1f} ms" for which, s in series.items() if s.pauses))
+                    f"{which} {s.pauses[-1]:.1f} ms" for which, s in series.items() if s.pauses) +
+                    f" ({series['ours'].last()})")
             last = heart.next()
         if last.errors or last.bad_pages or last.nonce != beats[0].nonce:
             raise BenchError(f"the guest was harmed: {last}")
