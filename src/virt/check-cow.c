@@ -18,6 +18,7 @@
 
 #define OLDEST_QEMU 8001000
 #define USE_LIVE "use --memory=live"
+#define LESS_MEMORY "free some memory of the host, or " USE_LIVE
 
 static bool check_version(const VmsChecking *c, VmsFindingSeverity severity)
 {
@@ -85,24 +86,33 @@ static bool has_huge_pages(const VmsFacts *facts)
     return doc && vms_xml_node(doc, NULL, "/domain/memoryBacking/hugepages") != NULL;
 }
 
-/* Shared memory is populated whole before it can be protected; huge pages are reserved anyway. */
+/* Shared memory is populated whole before it can be protected; huge pages are reserved anyway. What
+ * of other memory is swapped out is brought in. */
 static bool check_host_memory(const VmsChecking *c, VmsFindingSeverity severity)
 {
-    uint64_t resident = 0, available = 0;
+    uint64_t resident = 0, available = 0, swapped = vms_cow_warmup_swapped(c->facts);
+    bool shared = vms_cow_warmup_is_shared(c->facts);
     if (!vms_cow_warmup_needed(c->facts) || has_huge_pages(c->facts) ||
         !vms_check_cow_memory(c->facts, &resident, &available))
         return true;
-    uint64_t need = c->facts->memory > resident ? c->facts->memory - resident : 0;
+    uint64_t absent = c->facts->memory > resident ? c->facts->memory - resident : 0;
+    uint64_t need = shared ? absent : swapped;
     if (need <= available)
         return true;
     g_autofree char *need_text = vms_text_size(need), *available_text = vms_text_size(available);
     g_autofree char *resident_text = vms_text_size(resident);
     g_autofree char *memory_text = vms_text_size(c->facts->memory);
-    vms_check_add(c, severity, "cow-host-memory", NULL,
-                  "free some memory of the host, or " USE_LIVE,
-                  "the guest's memory is a shared mapping, which copy-on-write populates whole: of "
-                  "%s it has %s, so %s more are needed, and the host has %s available",
-                  memory_text, resident_text, need_text, available_text);
+    if (shared)
+        vms_check_add(c, severity, "cow-host-memory", NULL, LESS_MEMORY,
+                      "the guest's memory is a shared mapping, which copy-on-write populates "
+                      "whole: of %s it has %s, so %s more are needed, and the host has %s "
+                      "available",
+                      memory_text, resident_text, need_text, available_text);
+    else
+        vms_check_add(c, severity, "cow-host-memory", NULL, LESS_MEMORY,
+                      "of the guest's memory %s are swapped out, which copy-on-write needs back, "
+                      "and the host has %s available",
+                      need_text, available_text);
     return false;
 }
 

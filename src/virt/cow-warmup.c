@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "virt/cow-setup.h"
+#include "virt/qemu-process.h"
 #include "virt/qmp.h"
 #include "virt/xml.h"
 
@@ -13,8 +14,10 @@
 #define POLL_US 2000
 #define PATIENCE_US (5 * G_USEC_PER_SEC)
 #define SLOWEST (UINT64_C(256) << 20) /* bytes of memory populated in a second */
+#define SLOWEST_SWAP (UINT64_C(8) << 20)
+#define LEAST_SWAPPED (UINT64_C(1) << 20) /* a warm-up stops the guest for some ms too */
 
-bool vms_cow_warmup_needed(const VmsFacts *facts)
+bool vms_cow_warmup_is_shared(const VmsFacts *facts)
 {
     g_autoptr(xmlDoc) doc = vms_xml_parse(facts->xml, NULL);
     return doc && vms_xml_node(doc, NULL,
@@ -24,9 +27,23 @@ bool vms_cow_warmup_needed(const VmsFacts *facts)
                                "/domain/devices/memory[@access='shared']") != NULL;
 }
 
+uint64_t vms_cow_warmup_swapped(const VmsFacts *facts)
+{
+    g_autofree char *status = vms_qemu_proc(vms_qemu_pid(facts), "status");
+    uint64_t kib = 0;
+    return status && vms_qemu_proc_number(status, "VmSwap", &kib) ? kib * 1024 : 0;
+}
+
+bool vms_cow_warmup_needed(const VmsFacts *facts)
+{
+    return vms_cow_warmup_is_shared(facts) || vms_cow_warmup_swapped(facts) >= LEAST_SWAPPED;
+}
+
 int64_t vms_cow_warmup_patience_us(const VmsFacts *facts)
 {
-    return PATIENCE_US + (int64_t)(facts->memory / SLOWEST) * G_USEC_PER_SEC;
+    return PATIENCE_US +
+           (int64_t)(facts->memory / SLOWEST + vms_cow_warmup_swapped(facts) / SLOWEST_SWAP) *
+               G_USEC_PER_SEC;
 }
 
 static bool wait_for_pages(virDomainPtr domain, const VmsFacts *facts, GCancellable *cancellable,

@@ -11,7 +11,8 @@
 
 /* How long each part took, in µs as seen from here. */
 typedef struct {
-    int64_t warmup_us;  /* before the pause: populating shared memory; 0 where not needed */
+    int64_t
+        warmup_us; /* before the pause: populating shared memory, swapping in; 0 where not needed */
     int64_t suspend_us; /* the pause: stopping the guest, with the flush of its disks */
     int64_t start_us;   /* until QEMU had accepted the background snapshot */
     int64_t disks_us;   /* the overlay transaction */

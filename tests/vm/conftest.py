@@ -23,7 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Not skipped but left out, where QEMU is too old for copy-on-write memory, and the other way round.
 collect_ignore = (["test_cow_refused.py"] if domains.cow_possible() else
                   ["test_cow.py", "test_cow_faults.py", "test_cow_huge.py",
-                   "test_cow_fallback.py", "test_cow_reasons.py"])
+                   "test_cow_fallback.py", "test_cow_reasons.py", "test_cow_swap.py"])
 
 for _aws, _lab in (("AWS_ACCESS_KEY_ID", "S3_ACCESS_KEY"),
                    ("AWS_SECRET_ACCESS_KEY", "S3_SECRET_KEY")):
