@@ -20,7 +20,7 @@
 #define WINDOW 4096 /* chunks */
 #define MAX_GAP (4u << 20)
 #define MAX_RUN (16u << 20)
-#define THREADS 4       /* at least, since some wait for the store */
+#define THREADS 6       /* at least, since some wait for the store or for the target */
 #define MOST_THREADS 10 /* unless asked for: each takes MAX_RUN and a chunk */
 #define MAX_THREADS 64
 
