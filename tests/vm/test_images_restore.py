@@ -8,6 +8,7 @@ import pytest
 import domains
 from guest import Copy, Guest
 from restoring import mounts
+from test_interrupt import interrupt_restore
 from test_memory_restore import is_gone
 from tool import DAMAGED
 
@@ -72,6 +73,13 @@ def test_disks(vmsnap, images, stored, form):
     assert {disk["target"]: domains.image_sha256(disk["path"], form, images)
             for disk in document["disks"]} == stored.disks
     assert vmsnap.json("verify", stored.snapshot, "--from", stored.name)["disks"] == len(stored.disks)
+
+
+@pytest.mark.parametrize("stored", ["dir"], indirect=True, scope="module")
+def test_interrupted(vmsnap, images, stored):
+    folder = images / "images-halfway"
+    interrupt_restore(vmsnap, folder.name, folder,
+                      stored.words(folder.name, folder, "--no-memory"))
 
 
 def virsh(*words):

@@ -187,14 +187,10 @@ def test_freeze_deadline(vmsnap, guest, unharmed):
     assert not vmsnap.on_host(guest.name)
 
 
-def test_interrupted_restore(vmsnap, stored, images):
-    """Nothing is left of a restore that was interrupted."""
-    folder = images / "interrupted"
-    folder.mkdir()
-    args = ["restore", stored.snapshot, "--from", stored.to, "--as", "halfway", "--disks-to",
-            folder]
+def interrupt_restore(vmsnap, name, folder, args):
+    """Nothing is left in the folder of a restore that was interrupted, and no domain."""
     usual = vmsnap.run(*args).seconds
-    domains.remove("halfway")
+    domains.remove(name)
     interrupted = 0
     for after in points(usual, 6):
         for file in folder.iterdir():
@@ -202,9 +198,17 @@ def test_interrupted_restore(vmsnap, stored, images):
         result = strike(vmsnap.start(*args), after, signal.SIGINT)
         assert result.status in (DONE, INTERRUPTED), result
         if result.status == DONE:
-            domains.remove("halfway")
+            domains.remove(name)
             continue
         interrupted += 1
         assert not list(folder.iterdir())
-        assert domains.find("halfway") is None
+        assert domains.find(name) is None
     assert interrupted > 0
+
+
+def test_interrupted_restore(vmsnap, stored, images):
+    folder = images / "interrupted"
+    folder.mkdir()
+    interrupt_restore(vmsnap, "halfway", folder,
+                      ["restore", stored.snapshot, "--from", stored.to, "--as", "halfway",
+                       "--disks-to", folder])

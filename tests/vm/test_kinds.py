@@ -45,10 +45,10 @@ class Taken:
         kinds.tpm_write(vm, "2-later.")
         kinds.tpm_extend(vm)
 
-    def restore(self, name, *options):
+    def restore(self, name, *options, snapshot=None, place="dir"):
         copy = RestoredKind(name, self.guest.folder / name)
-        copy.restored = self.vmsnap.json("restore", self.snapshot, "--from", "dir", "--as", name,
-                                         "--disks-to", copy.folder, *options)
+        copy.restored = self.vmsnap.json("restore", snapshot or self.snapshot, "--from", place,
+                                         "--as", name, "--disks-to", copy.folder, *options)
         return copy
 
 
@@ -155,6 +155,27 @@ def test_stored_beside_the_disks(taken, vmsnap):
     files = vmsnap.restic("dir").ls(taken.snapshot)
     assert f"/{taken.guest.name}/nvram.fd" in files
     assert f"/{taken.guest.name}/tpm/tpm2-00.permall" in files
+
+
+@pytest.mark.parametrize("taken", ["uefi-tpm-loop-balloon"], indirect=True)
+def test_as_plain_images(taken, vmsnap):
+    """Memory, UEFI variables and TPM by way of files that anybody may read; taken after the change."""
+    place = vmsnap.repository("dir", False, "kinds-images")
+    before = taken.guest.beat()
+    created = vmsnap.create(taken.guest.name, f"--memory={ENGINE}")
+    snapshot = vmsnap.export_id(taken.guest.name, "--format=qcow2", "--to", place)
+    vmsnap.run("verify", snapshot, "--from", place)
+    with taken.restore("plain-copy", "--paused", snapshot=snapshot, place=place) as copy:
+        copy.listen(0)
+        copy.domain.resume()
+        first = copy.first_beat()
+        assert first.nonce == before.nonce and first.tick > before.tick
+        if created["frozen_filesystems"]:
+            copy.thaw()
+        assert copy.writes_on().nonce == first.nonce
+        assert kinds.variables(copy.vm) == {"Before", "Later"}
+        assert kinds.tpm_read(copy.vm) == "2-later."
+        assert kinds.tpm_register(copy.vm) == kinds.tpm_register(taken.guest.vm)
 
 
 @pytest.mark.parametrize("taken", ["uefi-tpm-loop-balloon"], indirect=True)
