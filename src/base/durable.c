@@ -2,6 +2,7 @@
 #include "base/durable.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -111,6 +112,7 @@ VmsDurableFile *vms_durable_open(const char *path, uint64_t size, mode_t mode, G
     }
     VmsDurableFile *file = g_new0(VmsDurableFile, 1);
     *file = (VmsDurableFile){g_strdup(path), g_steal_pointer(&temp), fd};
+    vms_failpoint("file.made");
     if (reserve(fd, size, error))
         return file;
     vms_prefix(error, "%s", path);
@@ -136,8 +138,10 @@ bool vms_durable_finish(VmsDurableFile *file, GError **error)
 {
     if (!sync_and_close(file, error))
         return false;
+    vms_failpoint("file.written");
     if (rename(file->temp, file->path) < 0)
         return vms_fail_errno(error, errno, "%s", file->path);
+    vms_failpoint("file.named");
     g_clear_pointer(&file->temp, g_free);
     return vms_durable_sync_parent(file->path, error);
 }
@@ -182,6 +186,7 @@ bool vms_durable_create(const char *path, const void *data, size_t len, mode_t m
         return false;
     if (link(file->temp, path) < 0)
         return vms_fail_errno(error, errno, "%s", path);
+    vms_failpoint("file.linked");
     vms_durable_free(g_steal_pointer(&file)); /* one name less, before the directory is synced */
     return vms_durable_sync_parent(path, error);
 }

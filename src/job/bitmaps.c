@@ -2,6 +2,7 @@
 #include "job/bitmaps.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "virt/bitmap.h"
 #include "virt/image.h"
 
@@ -35,8 +36,11 @@ void vms_bitmaps_begin(virDomainPtr domain, VmsRecord *record, GCancellable *can
     for (guint i = 0; i < record->disks->len; i++) {
         VmsRecordDisk *disk = record->disks->pdata[i];
         g_autoptr(GError) cause = NULL;
-        if (!disk->bitmap ||
-            vms_bitmap_begin(domain, disk->base, disk->bitmap, cancellable, &cause))
+        if (!disk->bitmap)
+            continue;
+        bool begun = vms_bitmap_begin(domain, disk->base, disk->bitmap, cancellable, &cause);
+        vms_failpoint("create.bitmap-begun");
+        if (begun)
             continue;
         g_clear_pointer(&disk->bitmap, g_free);
         vms_record_add_note(record, "bitmap-missing",
@@ -52,6 +56,7 @@ static void drop(virDomainPtr domain, VmsRecordDisk *disk)
     g_autoptr(GError) cause = NULL;
     if (!vms_bitmap_remove(domain, disk->base, disk->bitmap, &gone, &cause))
         g_info("disk %s: bitmap %s: %s", disk->target, disk->bitmap, cause->message);
+    vms_failpoint("bitmap.removed");
     if (gone)
         g_clear_pointer(&disk->bitmap, g_free);
 }
@@ -118,5 +123,6 @@ void vms_bitmaps_expire(VmsCatalog *catalog, virDomainPtr domain, const VmsRecor
         }
         if (changed)
             vms_catalog_save(catalog, other, NULL);
+        vms_failpoint("bitmap.forgotten");
     }
 }

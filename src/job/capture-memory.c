@@ -2,6 +2,7 @@
 #include "job/capture-memory.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "job/check.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@ static bool fall_back(VmsCapture *capture, const GError *cause, GError **error)
     vms_check_note(found, record);
     record->engine = VMS_ENGINE_LIVE;
     capture->quiesce = found->quiesce;
+    vms_failpoint("create.fallen-back");
     return vms_catalog_save(capture->catalog, record, error);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "job/bitmaps.h"
 #include "job/capture-memory.h"
 #include "job/overlays.h"
@@ -66,6 +67,7 @@ static bool make_files(VmsCapture *capture, GPtrArray *overlays, GError **error)
     VmsRecord *record = capture->record;
     if (!make_directories(capture, error))
         return false;
+    vms_failpoint("create.directories-made");
     for (guint i = 0; i < overlays->len; i++) {
         VmsRecordDisk *disk = record->disks->pdata[i];
         VmsOverlay *overlay = overlays->pdata[i];
@@ -74,6 +76,7 @@ static bool make_files(VmsCapture *capture, GPtrArray *overlays, GError **error)
             return vms_prefix(error, "disk %s", disk->target);
         disk->device = overlay->device;
         disk->inode = overlay->inode;
+        vms_failpoint("create.overlay-made");
     }
     return true;
 }
@@ -120,8 +123,10 @@ static bool switch_running(VmsCapture *capture, GPtrArray *overlays, GError **er
     VmsPause *pause = vms_pause_new(capture->domain, error);
     if (!pause)
         return false;
+    vms_failpoint("create.paused");
     bool ok = vms_overlay_switch(capture->domain, capture->facts, overlays, &cause) &&
               vms_side_files_take(capture->side, &cause);
+    vms_failpoint("create.switched-paused");
     bool runs = vms_pause_end(pause, error);
     if (!ok && runs)
         g_propagate_error(error, g_steal_pointer(&cause));
@@ -196,7 +201,9 @@ static bool cut(VmsCapture *capture, GPtrArray *overlays, GError **error)
     int64_t start = g_get_monotonic_time();
     if (!freeze(capture, &quiesce, error))
         return false;
+    vms_failpoint("create.frozen");
     vms_bitmaps_begin(capture->domain, record, capture->context->cancellable);
+    vms_failpoint("create.bitmaps-begun");
     int64_t frozen = g_get_monotonic_time();
     vms_heartbeat_mark(capture->heartbeat, VMS_HEARTBEAT_PAUSE);
     bool ok = vms_check_cancelled(capture->context->cancellable, error) &&
@@ -204,7 +211,9 @@ static bool cut(VmsCapture *capture, GPtrArray *overlays, GError **error)
     record->created_us = g_get_real_time();
     record->switch_us = g_get_monotonic_time() - frozen;
     vms_heartbeat_mark(capture->heartbeat, VMS_HEARTBEAT_WRITE);
+    vms_failpoint("create.switched");
     bool thawed = thaw(capture, quiesce, &thaw_error);
+    vms_failpoint("create.thawed");
     if (quiesce)
         record->freeze_us = g_get_monotonic_time() - start;
     if (ok && !thawed)
@@ -230,23 +239,52 @@ static void take_chains(VmsCapture *capture)
     }
 }
 
+/* Everything that can be done before the cut. */
+static bool prepare(VmsCapture *capture, GPtrArray *overlays, GError **error)
+{
+    capture->side =
+        vms_side_files_prepare(capture->context->config, capture->facts, capture->record, error);
+    if (!capture->side || !save(capture, VMS_STATUS_PREPARING, error))
+        return false;
+    vms_failpoint("create.preparing");
+    if (!make_files(capture, overlays, error) || !save(capture, VMS_STATUS_CAPTURING, error))
+        return false;
+    vms_failpoint("create.capturing");
+    return vms_capture_prepare_memory(capture, error);
+}
+
+static bool finish(VmsCapture *capture, GError **error)
+{
+    if (!vms_side_files_store(capture->side, error))
+        return false;
+    vms_failpoint("create.side-files-stored");
+    if (!vms_capture_finish_memory(capture, error))
+        return false;
+    vms_failpoint("create.memory-finished");
+    return vms_check_cancelled(capture->context->cancellable, error);
+}
+
 static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
 {
     VmsRecord *record = capture->record;
     capture->heartbeat = capture->facts->active ? vms_heartbeat_open(capture->facts) : NULL;
-    capture->side = vms_side_files_prepare(capture->context->config, capture->facts, record, error);
-    if (!capture->side || !save(capture, VMS_STATUS_PREPARING, error) ||
-        !make_files(capture, overlays, error) || !save(capture, VMS_STATUS_CAPTURING, error) ||
-        !vms_capture_prepare_memory(capture, error) || !cut(capture, overlays, error) ||
-        !vms_side_files_store(capture->side, error) || !vms_capture_finish_memory(capture, error) ||
-        !vms_check_cancelled(capture->context->cancellable, error))
+    if (!prepare(capture, overlays, error))
+        return false;
+    vms_failpoint("create.prepared");
+    if (!cut(capture, overlays, error))
+        return false;
+    vms_failpoint("create.cut");
+    if (!finish(capture, error))
         return false;
     if (record->engine != VMS_ENGINE_NONE)
         record->consistency = VMS_CONSISTENCY_MEMORY;
     else if (record->frozen_filesystems > 0 || !capture->facts->active)
         record->consistency = VMS_CONSISTENCY_QUIESCED;
     take_chains(capture);
-    return save(capture, VMS_STATUS_CAPTURED, error) && vms_capture_restore_huge(capture);
+    if (!save(capture, VMS_STATUS_CAPTURED, error))
+        return false;
+    vms_failpoint("create.captured");
+    return vms_capture_restore_huge(capture);
 }
 
 /* The domain over a connection that is alive: libvirtd may have been restarted meanwhile. */
@@ -277,13 +315,16 @@ static void undo(VmsCapture *capture, GError **error)
         VmsRecordDisk *disk = record->disks->pdata[i];
         disk->merged = disk->merged || disk->inode == 0;
     }
+    vms_failpoint("create.undoing");
     g_autoptr(virDomain) domain = reach(capture);
     bool undone =
         (domain || vms_fail(&cause, VMS_ERROR_FAILED, "libvirt does not answer")) &&
         vms_overlays_merge(capture->context, capture->catalog, domain, record, false, &cause) &&
         vms_overlays_remove_side_files(record, &cause);
+    vms_failpoint("create.undone");
     if (undone) {
         vms_bitmaps_drop(domain, record);
+        vms_failpoint("create.bitmaps-dropped");
         record->status = VMS_STATUS_FAILED;
         record->reason = g_strdup(error && *error ? (*error)->message : "failed");
         /* Where the database is what failed, its row stays "preparing" and names files that are

@@ -4,6 +4,7 @@
 #include "base/db.h"
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "job/catalog-disks.h"
 #include "job/timing.h"
 
@@ -175,15 +176,21 @@ bool vms_catalog_save(VmsCatalog *catalog, const VmsRecord *record, GError **err
 {
     VmsDb *db = catalog->db;
     int64_t sequence;
+    vms_failpoint("catalog.saving");
     if (!vms_db_begin(db, error))
         return false;
-    if (find_sequence(db, record->id, &sequence, error) && delete_snapshot(db, record->id, error) &&
-        insert_snapshot(db, record, sequence, error) &&
-        vms_catalog_insert_disks(db, record, error) && insert_notes(db, record, error) &&
-        insert_timings(db, record, error))
-        return vms_db_commit(db, error);
-    vms_db_rollback(db);
-    return false;
+    bool ok = find_sequence(db, record->id, &sequence, error) &&
+              delete_snapshot(db, record->id, error) &&
+              insert_snapshot(db, record, sequence, error) &&
+              vms_catalog_insert_disks(db, record, error) && insert_notes(db, record, error) &&
+              insert_timings(db, record, error);
+    vms_failpoint("catalog.inserted");
+    if (ok)
+        ok = vms_db_commit(db, error);
+    else
+        vms_db_rollback(db);
+    vms_failpoint("catalog.saved");
+    return ok;
 }
 
 bool vms_catalog_next_export(VmsCatalog *catalog, int64_t *ret_sequence, GError **error)

@@ -9,6 +9,7 @@
 #include "job/create.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "job/bitmaps.h"
 #include "job/capture.h"
 #include "job/catalog.h"
@@ -113,6 +114,7 @@ VmsRecord *vms_create(VmsContext *context, const char *name, const VmsCreateOpti
     g_autoptr(VmsCatalog) catalog = vms_catalog_open(context->config, error);
     if (!catalog)
         return NULL;
+    vms_failpoint("create.locked");
     g_autoptr(VmsFacts) facts = vms_facts_read(domain, error);
     if (!facts || !check_leftovers(catalog, facts, error))
         return NULL;
@@ -132,6 +134,7 @@ VmsRecord *vms_create(VmsContext *context, const char *name, const VmsCreateOpti
         .record = plan(context, facts, found),
     };
     vms_bitmaps_plan(catalog, capture.record, context->cancellable);
+    vms_failpoint("create.planned");
     if (vms_capture_run(&capture, error))
         return capture.record;
     vms_record_free(capture.record);

@@ -4,6 +4,7 @@
 #include "job/forget.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "repo/object.h"
 #include "repo/snapshot.h"
 
@@ -171,6 +172,7 @@ static bool remove_doomed(Forget *forget, VmsRepoLock *lock, GError **error)
     for (guint i = forget->doomed->len; i-- > 0;) { /* the oldest first */
         const VmsRepoSnapshot *snapshot = forget->doomed->pdata[i];
         g_autofree char *name = vms_object_name("snapshots", &snapshot->id);
+        vms_failpoint("forget.snapshot-next");
         if (!vms_check_cancelled(forget->context->cancellable, error) ||
             !vms_store_remove(forget->location->store, name, forget->context->cancellable, error))
             return vms_prefix(error, "%u of %u snapshots were removed", forget->doomed->len - i - 1,
@@ -187,7 +189,11 @@ static bool run(Forget *forget, GPtrArray *snapshots, GError **error)
     if (!lock || !(options->snapshots ? select_by_name(forget, snapshots, error)
                                       : select_by_policy(forget, snapshots, error)))
         return false;
-    return options->dry_run || remove_doomed(forget, lock, error);
+    vms_failpoint("forget.selected");
+    if (!options->dry_run && !remove_doomed(forget, lock, error))
+        return false;
+    vms_failpoint("forget.removed");
+    return true;
 }
 
 static bool prune_after(Forget *forget, GError **error)

@@ -2,6 +2,7 @@
 #include "job/merge.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "job/bitmaps.h"
 #include "job/claim.h"
 #include "job/overlays.h"
@@ -49,6 +50,7 @@ static bool resume(virDomainPtr domain, VmsRecord *record, GError **error)
         return true;
     if (virDomainResume(domain) < 0)
         return vms_virt_fail(error, "the guest is still paused and cannot be resumed");
+    vms_failpoint("merge.resumed");
     vms_record_add_note(record, "resumed", "the guest was still paused");
     return true;
 }
@@ -87,11 +89,16 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, G
     g_autoptr(virDomain) domain = vms_conn_lookup(conn, record->uuid, error);
     if (!domain)
         return vms_prefix(error, "the overlays of snapshot %s cannot be merged", record->id);
-    if (!clean_memory(domain, record, error) || !resume(domain, record, error))
+    if (!clean_memory(domain, record, error))
+        return false;
+    vms_failpoint("merge.memory-cleaned");
+    if (!resume(domain, record, error))
         return false;
     thaw(domain, record);
+    vms_failpoint("merge.thawed");
     if (!vms_overlays_merge(context, catalog, domain, record, true, error))
         return false;
+    vms_failpoint("merge.overlays-merged");
     if (record->exports->len == 0)
         vms_bitmaps_drop(domain, record);
     return true;
@@ -105,11 +112,13 @@ bool vms_merge_end(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, 
     record->status = exported ? VMS_STATUS_COMMITTING : before;
     if (!vms_catalog_save(catalog, record, error))
         return false;
+    vms_failpoint("merge.begun");
     if (!merge(context, catalog, record, error) || !vms_overlays_remove_side_files(record, error)) {
         record->status = before;
         vms_catalog_save(catalog, record, NULL);
         return false;
     }
+    vms_failpoint("merge.files-removed");
     record->status = exported ? VMS_STATUS_DONE : otherwise;
     if (!exported) {
         g_free(record->reason);

@@ -2,6 +2,7 @@
 #include "job/overlays.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "job/side-files.h"
 #include "virt/commit.h"
 
@@ -75,8 +76,10 @@ static bool merge_one(VmsContext *context, virDomainPtr domain, VmsRecordDisk *d
     bool used = false;
     if (!is_used(domain, disk, disk->overlay, &used, error))
         return false;
+    vms_failpoint("merge.disk-next");
     if (used && !vms_commit_disk(domain, overlay, 0, context->progress, cancellable, error))
         return false;
+    vms_failpoint("merge.disk-committed");
     /* P2: asked again, of live and persistent both, before a byte is deleted. */
     if (!is_used(domain, disk, disk->overlay, &used, error) ||
         !check_not_below(domain, disk, error))
@@ -101,6 +104,7 @@ bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr d
             continue;
         if (!vms_check_cancelled(stop, error) || !merge_one(context, domain, disk, stop, error))
             return vms_prefix(error, "disk %s", disk->target);
+        vms_failpoint("merge.overlay-removed");
         disk->merged = true;
         /* An undo must go on even where the database cannot be written: merging twice is harmless.
          */
@@ -115,6 +119,7 @@ bool vms_overlays_remove_side_files(VmsRecord *record, GError **error)
     if (record->memory_path &&
         !remove_ours(record->memory_path, record->memory_device, record->memory_inode, error))
         return false;
+    vms_failpoint("merge.memory-removed");
     return vms_side_files_remove(record, error);
 }
 

@@ -2,6 +2,7 @@
 #include "job/plain-object.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/text.h"
 #include "codec/hash.h"
 #include "store/upload.h"
@@ -57,6 +58,7 @@ VmsManifestFile *vms_plain_object_finish(VmsPlainObject *object, const char *fil
     object->stats->upload_us += (uint64_t)(g_get_monotonic_time() - begin);
     if (!ok)
         return NULL;
+    vms_failpoint("export.object-stored");
     vms_hash_finish(object->hash, hash);
     object->stats->bytes_uploaded += object->bytes;
     object->stats->objects++;

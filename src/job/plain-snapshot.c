@@ -2,6 +2,7 @@
 #include "job/plain-snapshot.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "codec/hash.h"
 #include "job/parent.h"
 #include "job/plain-copy.h"
@@ -207,6 +208,7 @@ bool vms_plain_snapshot_commit(VmsPlainPlace *place, VmsManifest *manifest,
     size_t len = strlen(json);
     vms_hash(json, len, manifest->repository_id.bytes);
     g_autoptr(GBytes) bytes = g_bytes_new_take(g_steal_pointer(&json), len);
+    vms_failpoint("export.manifest-next");
     return vms_store_put(place->store, name, bytes, true, cancellable, error);
 }
 

@@ -2,6 +2,7 @@
 #include "job/plain.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/json-writer.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -96,7 +97,9 @@ char *vms_plain_create(VmsStore *store, GCancellable *cancellable, GError **erro
         return NULL;
     g_autofree char *id = vms_text_hex(raw, sizeof raw);
     g_autoptr(GBytes) mark = new_mark(id);
-    if (vms_store_put(store, VMS_PLAIN_MARK, mark, true, cancellable, &cause))
+    bool made = vms_store_put(store, VMS_PLAIN_MARK, mark, true, cancellable, &cause);
+    vms_failpoint("export.place-marked");
+    if (made)
         return g_steal_pointer(&id);
     /* somebody else was first */
     if (vms_error_is(cause, VMS_ERROR_EXISTS) && !vms_plain_find(store, &there, cancellable, error))

@@ -2,6 +2,7 @@
 #include "job/prune.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 
 void vms_prune_result_free(VmsPruneResult *result)
 {
@@ -26,9 +27,11 @@ VmsPruneResult *vms_prune_run_at(VmsContext *context, VmsLocation *location,
         vms_repo_lock(location->repo, !dry_run, context->cancellable, error);
     if (!lock)
         return NULL;
+    vms_failpoint("prune.locked");
     g_autoptr(VmsPruneResult) result = g_new0(VmsPruneResult, 1);
     if (!vms_prune(location->repo, lock, &options, &result->stats, context->cancellable, error))
         return NULL;
+    vms_failpoint("prune.done");
     result->location = g_strdup(location->store->location);
     result->dry_run = dry_run;
     result->duration_us = g_get_monotonic_time() - begin;

@@ -5,6 +5,7 @@
 #include "job/recover.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "job/claim.h"
 #include "job/merge.h"
 #include "job/overlays.h"
@@ -90,6 +91,7 @@ static char *describe(VmsContext *context, const VmsRecoverEntry *entry)
 static bool release(VmsCatalog *catalog, VmsRecord *record, GError **error)
 {
     record->status = record->repository_snapshot ? VMS_STATUS_EXPORTED : VMS_STATUS_CAPTURED;
+    vms_failpoint("recover.releasing");
     return vms_catalog_save(catalog, record, error);
 }
 
@@ -119,8 +121,11 @@ static void recover_one(VmsContext *context, VmsRecoverEntry *entry, bool dry_ru
     entry->action = action_of(entry->record);
     g_free(entry->sentence);
     entry->sentence = describe(context, entry);
-    if (!dry_run)
-        act(context, claim->catalog, entry, &entry->error);
+    if (dry_run)
+        return;
+    vms_failpoint("recover.claimed");
+    act(context, claim->catalog, entry, &entry->error);
+    vms_failpoint("recover.acted");
 }
 
 static VmsRecoverEntry *new_entry(VmsContext *context, VmsRecord *record)

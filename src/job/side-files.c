@@ -9,6 +9,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -203,6 +204,7 @@ static gboolean store_file(void *name, void *bytes, void *user)
     size_t len;
     const void *data = g_bytes_get_data(bytes, &len);
     g_autofree char *path = g_build_filename(storing->dir, name, NULL);
+    vms_failpoint("create.tpm-file-next");
     return !vms_durable_write(path, data, len, 0600, &storing->error); /* true ends it */
 }
 
@@ -234,6 +236,7 @@ bool vms_side_files_store(VmsSideFiles *side, GError **error)
         const void *data = g_bytes_get_data(side->nvram_bytes, &len);
         if (!vms_durable_write(record->nvram, data, len, 0600, error))
             return vms_prefix(error, "UEFI variables");
+        vms_failpoint("create.nvram-stored");
     }
     return !side->tpm_files || store_tpm(side, error) || vms_prefix(error, "TPM state");
 }

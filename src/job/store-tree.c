@@ -2,6 +2,7 @@
 #include "job/store-tree.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "job/inputs.h"
 #include "job/store-disk.h"
 #include "repo/tree.h"
@@ -176,6 +177,7 @@ static bool store_all(Storing *s, VmsTreeBuilder *folder, GError **error)
         const VmsRecordDisk *disk = record->disks->pdata[i];
         if (!store_disk(s, disk, folder, error))
             return vms_prefix(error, "disk %s", disk->target);
+        vms_failpoint("export.disk-stored");
     }
     vms_store_tree_full_reason(s->manifest);
     if (!store_memory(s, folder, error) || !store_nvram(s, folder, error) ||
@@ -183,6 +185,7 @@ static bool store_all(Storing *s, VmsTreeBuilder *folder, GError **error)
         !vms_tree_builder_add_bytes(folder, s->writer, "domain.xml", record->domain_xml,
                                     strlen(record->domain_xml), error))
         return false;
+    vms_failpoint("export.files-stored");
     g_autofree char *json = vms_manifest_to_json(s->manifest);
     return vms_tree_builder_add_bytes(folder, s->writer, "vmsnap.json", json, strlen(json), error);
 }

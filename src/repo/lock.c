@@ -14,6 +14,7 @@
 #include "repo/lock.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "repo/lock-file.h"
 #include "repo/object.h"
 #include "repo/repo-private.h"
@@ -175,6 +176,7 @@ static bool refresh(VmsRepoLock *lock, GError **error)
     if (!save(lock->repo, lock->exclusive, &lock->id, lock->cancellable, error))
         return false;
     lock->refreshed_us = now;
+    vms_failpoint("lock.refreshed");
     remove_file(lock->repo, &old);
     return true;
 }
@@ -219,6 +221,7 @@ VmsRepoLock *vms_repo_lock(VmsRepo *repo, bool exclusive, GCancellable *cancella
     if (!look(repo, exclusive, NULL, cancellable, error) ||
         !save(repo, exclusive, &id, cancellable, error))
         return NULL;
+    vms_failpoint("lock.stored");
     if (!settle(cancellable, error) || !look(repo, exclusive, &id, cancellable, error)) {
         remove_file(repo, &id);
         return NULL;
@@ -263,7 +266,9 @@ void vms_repo_lock_free(VmsRepoLock *lock)
     g_cond_signal(&lock->stop_cond);
     g_mutex_unlock(&lock->mutex);
     g_thread_join(lock->thread);
+    vms_failpoint("lock.releasing");
     remove_file(lock->repo, &lock->id);
+    vms_failpoint("lock.removed");
     g_object_unref(lock->cancellable);
     g_cond_clear(&lock->stop_cond);
     g_mutex_clear(&lock->mutex);

@@ -7,6 +7,7 @@
 #include "repo/prune-private.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/queue.h"
 #include "repo/repo-private.h"
 
@@ -39,6 +40,7 @@ static void *delete_thread(void *user)
         g_autofree char *name = vms_object_pack_name(&doomed->pack);
         g_autoptr(GError) error = NULL;
         bool ok = vms_store_remove(prune->repo->store, name, prune->cancellable, &error);
+        vms_failpoint("prune.pack-removed");
 
         g_mutex_lock(&deleter->mutex);
         if (ok) {

@@ -4,6 +4,7 @@
  * hashed once, so that no damage is carried into a new pack. Memory: one index file, one run of
  * blobs, the packs being filled. */
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "repo/index-file.h"
 #include "repo/prune-private.h"
 #include "repo/repo-private.h"
@@ -81,6 +82,7 @@ static bool copy_run(Rewrite *rewrite, const char *pack, const GArray *run, GErr
         if (!append(rewrite, blob, sealed, error))
             return false;
     }
+    vms_failpoint("prune.blobs-copied");
     rewrite->copied += length;
     vms_progress_update(rewrite->prune->options->progress, "repack", NULL, rewrite->copied,
                         rewrite->total);
@@ -134,6 +136,7 @@ static bool save_index(Rewrite *rewrite, GError **error)
     vms_index_file_end(rewrite->text);
     bool ok = vms_object_save(prune->repo, "index", rewrite->text->str, rewrite->text->len, &id,
                               NULL, prune->cancellable, error);
+    vms_failpoint("prune.index-written");
     g_string_free(g_steal_pointer(&rewrite->text), TRUE);
     rewrite->listed = 0;
     if (ok)

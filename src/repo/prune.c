@@ -11,6 +11,7 @@
 #include "repo/prune.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/spool.h"
 #include "base/text.h"
 #include "repo/index-file.h"
@@ -202,6 +203,7 @@ static bool delete_index(Attic *attic, const VmsObjectEntry *entry, GError **err
     if (!vms_spool_write(attic->fd, attic->end, g_bytes_get_data(bytes, NULL), kept.size, error) ||
         !vms_store_remove(store, name, prune->cancellable, error))
         return false;
+    vms_failpoint("prune.index-removed");
     attic->end += kept.size;
     g_array_append_val(attic->entries, kept);
     prune->stats.indexes_removed++;
@@ -223,6 +225,7 @@ static bool put_back(Attic *attic, GError **error)
             !vms_store_put(attic->prune->repo->store, name, bytes, false, NULL, error))
             return vms_prefix(error, "an old index file cannot be put back; \"restic "
                                      "rebuild-index\" makes a new one");
+        vms_failpoint("prune.index-put-back");
         at += entry->size;
     }
     return true;
@@ -243,10 +246,16 @@ static bool change(VmsPrune *prune, VmsRepoLock *lock, Attic *attic, GError **er
 {
     GError *local = NULL;
 
-    if (!vms_prune_rewrite(prune, error) || !vms_prune_db_note_doomed(prune->db, error) ||
-        !vms_repo_lock_check(lock, error) || !vms_prune_check_alone(prune, error) ||
+    if (!vms_prune_rewrite(prune, error))
+        return false;
+    vms_failpoint("prune.rewritten");
+    if (!vms_prune_db_note_doomed(prune->db, error))
+        return false;
+    vms_failpoint("prune.noted");
+    if (!vms_repo_lock_check(lock, error) || !vms_prune_check_alone(prune, error) ||
         !delete_indexes(attic, error))
         return false;
+    vms_failpoint("prune.indexes-removed");
     if (!vms_repo_lock_check(lock, &local) || !vms_prune_check_alone(prune, &local)) {
         g_autoptr(GError) worse = NULL;
 
@@ -256,8 +265,13 @@ static bool change(VmsPrune *prune, VmsRepoLock *lock, Attic *attic, GError **er
         return false;
     }
     prune->stats.indexes_written = prune->written->len;
-    return vms_prune_delete(prune, lock, error) && vms_prune_db_forget_notes(prune->db, error) &&
-           vms_repo_sync_index(prune->repo, prune->cancellable, error);
+    if (!vms_prune_delete(prune, lock, error))
+        return false;
+    vms_failpoint("prune.packs-removed");
+    if (!vms_prune_db_forget_notes(prune->db, error))
+        return false;
+    vms_failpoint("prune.notes-forgotten");
+    return vms_repo_sync_index(prune->repo, prune->cancellable, error);
 }
 
 static bool run(VmsPrune *prune, VmsRepoLock *lock, GError **error)
@@ -266,6 +280,7 @@ static bool run(VmsPrune *prune, VmsRepoLock *lock, GError **error)
 
     if (!look(prune, error))
         return false;
+    vms_failpoint("prune.looked");
     if (prune->options->dry_run)
         return true;
     attic.fd = vms_spool_open(NULL, error);

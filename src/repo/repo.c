@@ -9,6 +9,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "codec/hash.h"
 #include "repo/config.h"
 #include "repo/key-file.h"
@@ -76,6 +77,7 @@ bool vms_repo_init(VmsStore *store, const VmsSecret *password, VmsId *ret_id,
     g_autoptr(GBytes) sealed = vms_object_encode(master, config, strlen(config), false, error);
     if (sealed == NULL || !put_key(store, master, password, &key_name, cancellable, error))
         return false;
+    vms_failpoint("init.key-stored");
     if (!vms_store_put(store, "config", sealed, true, cancellable, error)) {
         /* Somebody else's config may have come first; our key would open with the password and
          * fit nothing. */

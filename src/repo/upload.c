@@ -13,6 +13,7 @@
 #include "repo/upload.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/queue.h"
 #include "codec/hash.h"
 #include "repo/index-file.h"
@@ -106,9 +107,12 @@ static bool save_index(VmsUpload *upload, GPtrArray *packs, GCancellable *cancel
     vms_index_file_end(text);
     g_autoptr(GBytes) bytes = g_string_free_to_bytes(text);
     if (!vms_object_save(upload->repo, "index", g_bytes_get_data(bytes, NULL),
-                         g_bytes_get_size(bytes), &id, &size, cancellable, error) ||
-        !vms_index_add(upload->repo->index, upload->repo, &id, bytes, cancellable, error))
+                         g_bytes_get_size(bytes), &id, &size, cancellable, error))
         return false;
+    vms_failpoint("index.stored");
+    if (!vms_index_add(upload->repo->index, upload->repo, &id, bytes, cancellable, error))
+        return false;
+    vms_failpoint("index.cached");
     for (guint i = 0; i < packs->len; i++) {
         VmsUploadPack *pack = g_ptr_array_index(packs, i);
 
@@ -161,7 +165,10 @@ static bool put_pack(VmsUpload *upload, VmsUploadPack *pack, uint64_t *ret_size,
     }
     *ret_size = g_bytes_get_size(bytes);
     g_autofree char *name = vms_object_pack_name(&pack->id);
-    return vms_store_put(upload->repo->store, name, bytes, false, upload->cancellable, error);
+    vms_failpoint("pack.next");
+    bool ok = vms_store_put(upload->repo->store, name, bytes, false, upload->cancellable, error);
+    vms_failpoint("pack.stored");
+    return ok;
 }
 
 /* Takes pack. */

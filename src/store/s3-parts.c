@@ -8,6 +8,7 @@
  *
  * Lock: guards etags. */
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/text.h"
 #include "store/s3-private.h"
 #include "store/s3-xml-uploads.h"
@@ -106,6 +107,7 @@ VmsStoreParts *vms_s3_begin_parts(VmsStore *store, const char *name, uint64_t si
     parts->etags = g_new0(char *, parts->count);
     parts->sums = g_new0(uint8_t, (size_t)parts->count * MD5_BYTES);
     g_mutex_init(&parts->lock);
+    vms_failpoint("multipart.begun");
     return &parts->parts;
 }
 
@@ -153,6 +155,7 @@ bool vms_s3_put_part(VmsStore *store, VmsStoreParts *base, unsigned index, GByte
     if (!check_sum(s3, parts, index, &reply, &sums, cancellable, error))
         return false;
     take_part(parts, index, reply.etag, sums.md5);
+    vms_failpoint("multipart.part-sent");
     return true;
 }
 
@@ -229,6 +232,7 @@ bool vms_s3_finish_parts(VmsStore *store, VmsStoreParts *base, GCancellable *can
     g_auto(VmsHttpReply) reply = {0};
     if (!send_body(s3, "POST", url, body, &sums, &reply, cancellable, error))
         return false;
+    vms_failpoint("multipart.completed");
     bool gone = reply.status == 404 && asked_before;
     if (!gone && !vms_s3_success(&reply))
         return fail_with(s3, &reply, error);

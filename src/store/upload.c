@@ -8,6 +8,7 @@
 #include "store/upload.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/queue.h"
 
 #include <string.h>
@@ -225,6 +226,7 @@ static bool finish_object(VmsStoreUpload *upload, GError **error)
     VmsStore *store = upload->store;
     if (upload->parts)
         return store->ops->finish_parts(store, upload->parts, upload->stop, error);
+    vms_failpoint("upload.finishing");
     Part *part = g_steal_pointer(&upload->filling);
     g_autoptr(GBytes) data = g_bytes_new_with_free_func(part->data, part->len, g_free, part);
     return store->ops->put(store, upload->name, data, false, upload->stop, error);
@@ -247,6 +249,7 @@ bool vms_store_upload_finish(VmsStoreUpload *upload, GError **error)
         finish_object(upload, &mine);
     if (mine)
         return stop(upload, mine, error);
+    vms_failpoint("upload.finished");
     return upload->finished = true;
 }
 

@@ -21,6 +21,7 @@
 #include "virt/commit.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/process.h"
 #include "virt/disk-xml.h"
 #include "virt/guard.h"
@@ -101,8 +102,10 @@ static bool set_definition_back(const Commit *commit, GError **error)
         return true;
     vms_disk_xml_pop(disk, overlay);
     g_autofree char *after = vms_xml_serialize(doc);
+    vms_failpoint("merge.defining");
     g_autoptr(virDomain) defined =
         virDomainDefineXMLFlags(virDomainGetConnect(commit->domain), after, 0);
+    vms_failpoint("merge.defined");
     return defined || vms_virt_fail(error, "redefine");
 }
 
@@ -126,8 +129,11 @@ static bool commit_offline(const Commit *commit, GError **error)
     }
     g_ptr_array_add(argv, overlay->overlay);
     g_ptr_array_add(argv, NULL);
-    return vms_process_run((const char *const *)argv->pdata, commit->cancellable, NULL, error) &&
-           set_definition_back(commit, error);
+    vms_failpoint("merge.offline-next");
+    if (!vms_process_run((const char *const *)argv->pdata, commit->cancellable, NULL, error))
+        return false;
+    vms_failpoint("merge.offline-committed");
+    return set_definition_back(commit, error);
 }
 
 /* QEMU gives its images up when it has saved its memory, and takes them back when it runs again: a
@@ -167,6 +173,7 @@ static bool start(const Commit *commit, GError **error)
         return vms_fail(error, VMS_ERROR_REFUSED,
                         "the overlay stands on %s and no longer on %s; somebody changed the chain",
                         below ? below : "nothing", overlay->base);
+    vms_failpoint("merge.job-next");
     if (virDomainBlockCommit(commit->domain, overlay->target, NULL, NULL, commit->bandwidth,
                              VIR_DOMAIN_BLOCK_COMMIT_ACTIVE | VIR_DOMAIN_BLOCK_COMMIT_SHALLOW |
                                  VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES) < 0)
@@ -228,6 +235,7 @@ static bool press(Commit *commit, const virDomainBlockJobInfo *info, GError **er
             commit->paused = true; /* also where the answer is lost */
             if (virDomainSuspend(commit->domain) < 0)
                 return vms_virt_fail(error, "pause");
+            vms_failpoint("merge.paused");
         }
         commit->give_up = now + PAUSE_US;
     }
@@ -280,6 +288,8 @@ static bool drive(Commit *commit, GError **error)
             return false;
         if (gone)
             return true;
+        if (ready)
+            vms_failpoint("merge.job-ready");
         if (ready && virDomainBlockJobAbort(commit->domain, commit->overlay->target,
                                             VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT) == 0)
             return true;
@@ -296,8 +306,10 @@ static bool commit_active(Commit *commit, GError **error)
     const VmsOverlay *overlay = commit->overlay;
     if (!start(commit, error))
         return false;
+    vms_failpoint("merge.job-started");
     g_autoptr(GError) cause = NULL;
     bool ok = drive(commit, &cause);
+    vms_failpoint("merge.job-ended");
     if (!resume(commit, error))
         return false;
     if (!ok) {

@@ -5,6 +5,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "virt/cow.h"
 #include "virt/save-image.h"
 
@@ -73,6 +74,7 @@ VmsCowFile *vms_cow_file_create(virDomainPtr domain, const VmsFacts *facts, cons
     if (fstat(file->fd, &st) == 0 && fchmod(file->fd, 0600) == 0) {
         file->device = st.st_dev;
         file->inode = st.st_ino;
+        vms_failpoint("cow.file-made");
         if (reserve(file, vms_cow_memory_need(facts), error) &&
             write_header(file, domain, facts, error))
             return g_steal_pointer(&file);
@@ -97,6 +99,7 @@ bool vms_cow_file_finish(VmsCowFile *file, GError **error)
     /* Cuts off what was reserved beyond the end too. */
     if (ftruncate(file->fd, end) < 0 || fsync(file->fd) < 0)
         return vms_fail_errno(error, errno, "memory file %s", file->path);
+    vms_failpoint("cow.file-synced");
     file->finished = true;
     return true;
 }

@@ -4,6 +4,7 @@
 #include "virt/cow-setup.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "virt/cow.h"
 #include "virt/guard.h"
 #include "virt/qmp.h"
@@ -65,10 +66,15 @@ static bool set_up(VmsCowSetup *setup, virDomainPtr domain, GError **error)
             g_ptr_array_add(setup->off, g_strdup(*name));
     setup->guard = guard(domain, setup->off);
     setup->on = true;
-    for (guint i = 0; i < setup->off->len; i++)
+    vms_failpoint("cow.guarded");
+    for (guint i = 0; i < setup->off->len; i++) {
         if (!vms_qmp_set_capability(domain, setup->off->pdata[i], false, error))
             return false;
-    return vms_qmp_set_capability(domain, BACKGROUND, true, error);
+        vms_failpoint("cow.capability-off");
+    }
+    bool ok = vms_qmp_set_capability(domain, BACKGROUND, true, error);
+    vms_failpoint("cow.background-on");
+    return ok;
 }
 
 static bool has_found(virDomainPtr domain, const char *const *before)
@@ -106,9 +112,11 @@ bool vms_cow_setup_undo(VmsCowSetup *setup, virDomainPtr domain, GError **error)
     vms_qmp_run(domain, CLOSE_FD, -1, NULL, NULL); /* taken over by the migration, where it began */
     if (!vms_qmp_set_capability(domain, BACKGROUND, false, error))
         return false;
+    vms_failpoint("cow.background-off");
     for (guint i = 0; i < setup->off->len; i++)
         if (!vms_qmp_set_capability(domain, setup->off->pdata[i], true, error))
             return false;
+    vms_failpoint("cow.capabilities-back");
     setup->on = false;
     vms_guard_dismiss(g_steal_pointer(&setup->guard));
     return true;

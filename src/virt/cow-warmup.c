@@ -2,6 +2,7 @@
 #include "virt/cow-warmup.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "virt/cow-setup.h"
 #include "virt/qemu-process.h"
 #include "virt/qmp.h"
@@ -79,7 +80,9 @@ static bool populate(virDomainPtr domain, const VmsFacts *facts, GCancellable *c
                      "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"fd:" VMS_COW_FD_NAME "\"}}",
                      -1, NULL, error))
         return false;
+    vms_failpoint("cow.warmup-begun");
     ok = wait_for_pages(domain, facts, cancellable, error);
+    vms_failpoint("cow.warmup-done");
     return vms_cow_cancel(domain, ok ? error : NULL) && ok;
 }
 

@@ -14,6 +14,7 @@
 #include "virt/cow.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "virt/cow-file.h"
 #include "virt/cow-setup.h"
 #include "virt/cow-warmup.h"
@@ -86,7 +87,9 @@ VmsCow *vms_cow_prepare(virDomainPtr domain, const VmsFacts *facts, const char *
     g_auto(GStrv) before = vms_qmp_capabilities(domain, error);
     if (!before)
         return NULL;
-    if (open_all(cow, path, &cause))
+    bool opened = open_all(cow, path, &cause);
+    vms_failpoint("cow.prepared");
+    if (opened)
         return g_steal_pointer(&cow);
     *ret_unchanged = cow->file && !vms_error_is(cause, VMS_ERROR_CANCELLED) &&
                      is_unchanged(cow, (const char *const *)before);
@@ -132,15 +135,19 @@ static bool cut_paused(VmsCow *cow, const VmsPause *pause, GPtrArray *overlays,
     int64_t start = vms_pause_begun_us(pause);
     lap(&times->suspend_us, &start);
     cow->started = true; /* also where the answer is lost */
+    vms_failpoint("cow.paused");
     bool ok =
         vms_qmp_run(cow->domain, MIGRATE, -1, NULL, error) || vms_prefix(error, "saving memory");
     lap(&times->start_us, &start);
+    vms_failpoint("cow.migrating");
     ok = ok && (overlays->len == 0 || vms_overlay_switch(cow->domain, cow->facts, overlays, error));
     lap(&times->disks_us, &start);
     ok = ok && (!inside || inside(user, error));
     lap(&times->side_us, &start);
+    vms_failpoint("cow.side-files-taken");
     ok = ok && wait_for_pages(cow, error);
     lap(&times->pages_us, &start);
+    vms_failpoint("cow.pages-seen");
     return ok;
 }
 
@@ -160,6 +167,7 @@ bool vms_cow_cut(VmsCow *cow, GPtrArray *overlays, VmsCowInsideFunc inside, void
     bool runs = vms_pause_end(pause, error);
     lap(&cow->times.resume_us, &last);
     cow->ran_us = last;
+    vms_failpoint("cow.resumed");
     if (ours)
         cow->times.pause_us = last - begun;
     if (!ok && runs)
@@ -242,7 +250,11 @@ bool vms_cow_finish(VmsCow *cow, VmsProgress *progress, GError **error)
         if (!ended)
             g_usleep(WRITE_POLL_US);
     }
-    if (!restore_settings(cow, error) || !vms_cow_file_finish(cow->file, error))
+    vms_failpoint("cow.written");
+    if (!restore_settings(cow, error))
+        return false;
+    vms_failpoint("cow.settings-restored");
+    if (!vms_cow_file_finish(cow->file, error))
         return false;
     cow->times.write_us = g_get_monotonic_time() - cow->ran_us;
     return true;
@@ -252,6 +264,7 @@ bool vms_cow_restore_huge(VmsCow *cow, VmsProgress *progress, GError **error)
 {
     VmsHugePages done;
     int64_t start = g_get_monotonic_time();
+    vms_failpoint("cow.huge-pages-next");
     bool ok = vms_huge_pages_restore(cow->facts, MAX(cow->times.write_us, G_USEC_PER_SEC), progress,
                                      cow->cancellable, &done, error);
     cow->times.huge_us = g_get_monotonic_time() - start;
@@ -271,6 +284,7 @@ void vms_cow_free(VmsCow *cow)
         return;
     if (cow->setup)
         restore_settings(cow, NULL);
+    vms_failpoint("cow.ended");
     vms_stop_watch_free(cow->watch);
     vms_cow_setup_free(cow->setup);
     vms_cow_file_free(cow->file);
@@ -283,6 +297,7 @@ bool vms_cow_cancel(virDomainPtr domain, GError **error)
     int64_t end = g_get_monotonic_time() + PATIENCE_US;
     if (!vms_qmp_migrate_cancel(domain, error))
         return false;
+    vms_failpoint("cow.cancelled");
     for (;;) {
         g_auto(VmsMigration) migration = {0};
         if (!vms_qmp_migration(domain, &migration, error))

@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/process.h"
 
 #include <errno.h>
@@ -56,6 +57,7 @@ static bool make_empty(VmsOverlay *overlay, GError **error)
     int fd = open(overlay->overlay, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return vms_fail_errno(error, errno, "overlay %s", overlay->overlay);
+    vms_failpoint("overlay.opened");
     int failed = fstat(fd, &st) < 0 ? errno : 0;
     if (!failed) {
         overlay->device = st.st_dev;
@@ -95,7 +97,9 @@ bool vms_overlay_create_file(VmsOverlay *overlay, uint64_t capacity, GCancellabl
         return vms_fail(error, VMS_ERROR_INVALID, "the size of %s is unknown", overlay->base);
     overlay->device = 0;
     overlay->inode = 0;
-    if (make_empty(overlay, error) && fill(overlay, capacity, cancellable, error))
+    bool made = make_empty(overlay, error);
+    vms_failpoint("overlay.made");
+    if (made && fill(overlay, capacity, cancellable, error))
         return true;
     if (overlay->inode)
         vms_overlay_remove_file(overlay, NULL);
@@ -109,6 +113,7 @@ bool vms_overlay_remove_file(const VmsOverlay *overlay, GError **error)
         return true;
     if (!check_same(overlay, error))
         return false;
+    vms_failpoint("overlay.removing");
     if (unlink(overlay->overlay) < 0 && errno != ENOENT)
         return vms_fail_errno(error, errno, "overlay %s", overlay->overlay);
     return true;

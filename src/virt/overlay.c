@@ -8,6 +8,7 @@
 #include "virt/overlay.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "virt/disk-xml.h"
 #include "virt/rescue.h"
 
@@ -86,7 +87,10 @@ bool vms_overlay_switch(virDomainPtr domain, const VmsFacts *facts, GPtrArray *o
                         GError **error)
 {
     g_autofree char *xml = snapshot_xml(facts, overlays, NULL);
-    return take(domain, xml, VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY, "external snapshot", error);
+    vms_failpoint("disks.switching");
+    bool ok = take(domain, xml, VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY, "external snapshot", error);
+    vms_failpoint("disks.switched");
+    return ok;
 }
 
 static bool make_memory_file(const char *path, struct stat *ret_st, GError **error)
@@ -97,6 +101,7 @@ static bool make_memory_file(const char *path, struct stat *ret_st, GError **err
     struct stat st;
     int failed = fchmod(fd, 0600) < 0 || fstat(fd, &st) < 0 ? errno : 0;
     close(fd);
+    vms_failpoint("live.file-made");
     if (failed)
         return vms_fail_errno(error, failed, "memory file %s", path);
     *ret_st = st;
@@ -221,7 +226,9 @@ bool vms_overlay_switch_with_memory(virDomainPtr domain, const VmsFacts *facts, 
     if (!make_memory_file(memory_path, &made, error))
         return false;
     g_autofree char *xml = snapshot_xml(facts, overlays, memory_path);
-    if (take_with_memory(domain, facts, xml, memory_path, ret_outrun, error))
+    bool taken = take_with_memory(domain, facts, xml, memory_path, ret_outrun, error);
+    vms_failpoint("live.ended");
+    if (taken)
         return true;
     remove_memory_file(memory_path, &made);
     return false;
@@ -296,7 +303,10 @@ bool vms_overlay_switch_offline(virConnectPtr conn, const VmsFacts *facts, GPtrA
     if (!before)
         return vms_virt_fail(error, "read the definition");
     g_autofree char *after = edited(before, overlays, error);
-    bool ok = after && define(conn, after, error) && check_still_off(domain, conn, before, error);
+    vms_failpoint("offline.defining");
+    bool ok = after && define(conn, after, error);
+    vms_failpoint("offline.defined");
+    ok = ok && check_still_off(domain, conn, before, error);
     free(before);
     return ok;
 }

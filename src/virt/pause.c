@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "virt/pause.h"
 
+#include "base/failpoint.h"
 #include "virt/guard.h"
 #include "virt/rescue.h"
 
@@ -29,7 +30,10 @@ VmsPause *vms_pause_new(virDomainPtr domain, GError **error)
     pause->guard = vms_guard_new(domain, VMS_GUARD_RESUME);
     pause->ours = true; /* also where the answer is lost */
     pause->begun_us = g_get_monotonic_time();
-    if (virDomainSuspend(domain) == 0)
+    vms_failpoint("pause.suspending");
+    bool suspended = virDomainSuspend(domain) == 0;
+    vms_failpoint("pause.suspended");
+    if (suspended)
         return pause;
     vms_virt_fail(error, "pause");
     vms_pause_end(pause, NULL);
@@ -58,6 +62,7 @@ bool vms_pause_end(VmsPause *pause, GError **error)
 {
     int64_t end = g_get_monotonic_time() + PATIENCE_US;
     bool over = !pause || !pause->ours;
+    vms_failpoint("pause.resuming");
     while (!over) {
         virDomainPtr domain = vms_rescue_domain(pause->rescue);
         over = domain && is_over(domain);
@@ -70,6 +75,7 @@ bool vms_pause_end(VmsPause *pause, GError **error)
     }
     if (!pause)
         return true;
+    vms_failpoint("pause.resumed");
     if (over)
         vms_guard_dismiss(pause->guard);
     else

@@ -14,6 +14,7 @@
 #include "virt/quiesce.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "virt/guard.h"
 #include "virt/rescue.h"
 
@@ -70,7 +71,9 @@ bool vms_quiesce_is_frozen(virDomainPtr domain, int timeout_s, bool *ret_frozen,
 static bool thaw_once(virDomainPtr domain, unsigned *ret_filesystems, GError **error)
 {
     virDomainAgentSetResponseTimeout(domain, ANSWER_S, 0);
+    vms_failpoint("freeze.thawing");
     int count = virDomainFSThaw(domain, NULL, 0, 0);
+    vms_failpoint("freeze.thawed");
     if (count < 0)
         fail_agent(error, "thaw");
     virDomainAgentSetResponseTimeout(domain, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, 0);
@@ -159,7 +162,9 @@ VmsQuiesce *vms_quiesce_freeze(virDomainPtr domain, int deadline_s, unsigned *re
     quiesce->guard = vms_guard_new(domain, VMS_GUARD_THAW);
     quiesce->frozen = true; /* from the moment the command is on its way */
     virDomainAgentSetResponseTimeout(domain, MAX(deadline_s, 1), 0);
+    vms_failpoint("freeze.asking");
     int count = virDomainFSFreeze(domain, NULL, 0, 0);
+    vms_failpoint("freeze.answered");
     if (count < 0)
         fail_agent(error, "freeze");
     virDomainAgentSetResponseTimeout(domain, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, 0);
