@@ -40,7 +40,8 @@ bool vms_capture_prepare_memory(VmsCapture *capture, GError **error)
     if (record->engine != VMS_ENGINE_COW)
         return true;
     capture->cow = vms_cow_prepare(capture->domain, capture->facts, record->memory_path,
-                                   capture->context->cancellable, &unchanged, &cause);
+                                   capture->context->progress, capture->context->cancellable,
+                                   &unchanged, &cause);
     if (capture->cow)
         return true;
     if (unchanged && capture->options->memory == VMS_MEMORY_AUTO)
@@ -65,7 +66,7 @@ static bool take_memory_facts(VmsRecord *record, GError **error)
 bool vms_capture_finish_memory(VmsCapture *capture, GError **error)
 {
     VmsRecord *record = capture->record;
-    if (capture->cow && !vms_cow_finish(capture->cow, capture->context->progress, error))
+    if (capture->cow && !vms_cow_finish(capture->cow, error))
         return false;
     vms_heartbeat_mark(capture->heartbeat, VMS_HEARTBEAT_DONE);
     if (capture->heartbeat && !vms_heartbeat_gaps(capture->heartbeat, &record->heartbeat))
@@ -81,7 +82,7 @@ bool vms_capture_restore_huge(VmsCapture *capture)
     g_autoptr(GError) cause = NULL;
     if (!capture->cow)
         return true;
-    if (!vms_cow_restore_huge(capture->cow, capture->context->progress, &cause))
+    if (!vms_cow_restore_huge(capture->cow, &cause))
         vms_record_add_note(record, "huge-pages-split",
                             "%s; the guest's memory stays in small "
                             "pages, the next pause will be longer",

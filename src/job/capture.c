@@ -295,6 +295,10 @@ static virDomainPtr reach(VmsCapture *capture)
         virDomainRef(capture->domain);
         return capture->domain;
     }
+    vms_progress_message(capture->context->progress,
+                         "%s: libvirt does not answer; waiting for it for up to %d s, to undo the "
+                         "snapshot",
+                         capture->record->domain, (int)(PATIENCE_US / G_USEC_PER_SEC));
     for (;;) {
         VmsConn *conn = vms_context_conn(capture->context, NULL);
         virDomainPtr domain = conn ? vms_conn_lookup(conn, capture->record->uuid, NULL) : NULL;

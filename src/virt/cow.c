@@ -34,6 +34,7 @@
 struct VmsCow {
     virDomainPtr domain; /* borrowed */
     const VmsFacts *facts;
+    VmsProgress *progress; /* nullable */
     GCancellable *cancellable;
     VmsRescue *rescue;
     VmsCowFile *file;
@@ -76,12 +77,14 @@ static bool is_unchanged(VmsCow *cow, const char *const *before)
 }
 
 VmsCow *vms_cow_prepare(virDomainPtr domain, const VmsFacts *facts, const char *path,
-                        GCancellable *cancellable, bool *ret_unchanged, GError **error)
+                        VmsProgress *progress, GCancellable *cancellable, bool *ret_unchanged,
+                        GError **error)
 {
     g_autoptr(VmsCow) cow = g_new0(VmsCow, 1);
     g_autoptr(GError) cause = NULL;
     cow->domain = domain;
     cow->facts = facts;
+    cow->progress = progress;
     cow->cancellable = cancellable;
     *ret_unchanged = false;
     g_auto(GStrv) before = vms_qmp_capabilities(domain, error);
@@ -190,8 +193,7 @@ static bool check_instant(const VmsCow *cow, GError **error)
 }
 
 /* *ret_ended: all is written. A libvirtd that is gone for a while does not disturb QEMU. */
-static bool look(VmsCow *cow, VmsProgress *progress, int64_t *give_up, bool *ret_ended,
-                 GError **error)
+static bool look(VmsCow *cow, int64_t *give_up, bool *ret_ended, GError **error)
 {
     g_autoptr(GError) cause = NULL;
     g_auto(VmsMigration) migration = {0};
@@ -200,7 +202,7 @@ static bool look(VmsCow *cow, VmsProgress *progress, int64_t *give_up, bool *ret
         return vms_fail(error, VMS_ERROR_FAILED, "the guest ended while its memory was saved");
     if (!domain || !vms_qmp_migration(domain, &migration, &cause)) {
         if (!cow->told_gone)
-            vms_progress_message(progress,
+            vms_progress_message(cow->progress,
                                  "libvirt does not answer; QEMU writes memory on without");
         cow->told_gone = true;
         if (g_get_monotonic_time() < *give_up)
@@ -209,7 +211,7 @@ static bool look(VmsCow *cow, VmsProgress *progress, int64_t *give_up, bool *ret
                         cause ? cause->message : "libvirt does not answer");
     }
     *give_up = g_get_monotonic_time() + PATIENCE_US;
-    vms_progress_update(progress, "memory", NULL, migration.bytes_done, migration.bytes_total);
+    vms_progress_update(cow->progress, "memory", NULL, migration.bytes_done, migration.bytes_total);
     if (!check_instant(cow, error))
         return false;
     if (migration.state == VMS_MIGRATION_RUNNING)
@@ -225,7 +227,7 @@ static bool look(VmsCow *cow, VmsProgress *progress, int64_t *give_up, bool *ret
 static bool restore_settings(VmsCow *cow, GError **error)
 {
     int64_t end = g_get_monotonic_time() + PATIENCE_US;
-    for (;;) {
+    for (bool told = false;; told = true) {
         g_autoptr(GError) cause = NULL;
         virDomainPtr domain = vms_rescue_domain(cow->rescue);
         if (domain &&
@@ -236,16 +238,21 @@ static bool restore_settings(VmsCow *cow, GError **error)
             return vms_fail(error, VMS_ERROR_FAILED,
                             "QEMU's migration settings are not restored: %s",
                             cause ? cause->message : "libvirt does not answer");
+        if (!told)
+            vms_progress_message(cow->progress,
+                                 "QEMU's migration settings are not put back yet (%s); trying for "
+                                 "up to %d s",
+                                 cause ? cause->message : "libvirt does not answer",
+                                 (int)(PATIENCE_US / G_USEC_PER_SEC));
         g_usleep(WRITE_POLL_US);
     }
 }
 
-bool vms_cow_finish(VmsCow *cow, VmsProgress *progress, GError **error)
+bool vms_cow_finish(VmsCow *cow, GError **error)
 {
     int64_t give_up = g_get_monotonic_time() + PATIENCE_US;
     for (bool ended = false; !ended;) {
-        if (!vms_check_cancelled(cow->cancellable, error) ||
-            !look(cow, progress, &give_up, &ended, error))
+        if (!vms_check_cancelled(cow->cancellable, error) || !look(cow, &give_up, &ended, error))
             return false;
         if (!ended)
             g_usleep(WRITE_POLL_US);
@@ -260,13 +267,13 @@ bool vms_cow_finish(VmsCow *cow, VmsProgress *progress, GError **error)
     return true;
 }
 
-bool vms_cow_restore_huge(VmsCow *cow, VmsProgress *progress, GError **error)
+bool vms_cow_restore_huge(VmsCow *cow, GError **error)
 {
     VmsHugePages done;
     int64_t start = g_get_monotonic_time();
     vms_failpoint("cow.huge-pages-next");
-    bool ok = vms_huge_pages_restore(cow->facts, MAX(cow->times.write_us, G_USEC_PER_SEC), progress,
-                                     cow->cancellable, &done, error);
+    bool ok = vms_huge_pages_restore(cow->facts, MAX(cow->times.write_us, G_USEC_PER_SEC),
+                                     cow->progress, cow->cancellable, &done, error);
     cow->times.huge_us = g_get_monotonic_time() - start;
     g_debug("huge pages: %" G_GUINT64_FORMAT " MiB, at most %" G_GUINT64_FORMAT " KiB added",
             done.restored >> 20, done.added >> 10);

@@ -37,9 +37,10 @@ uint64_t vms_cow_memory_need(const VmsFacts *facts);
  * caller. From here until finish or free, a guard outside this process undoes it if we are killed.
  * *ret_unchanged, of an error: QEMU or libvirt would not do it, all is proven to be as it was
  * before, and so another engine may be tried. Never where the file is what failed, nor where
- * cancelled. */
+ * cancelled. progress: nullable, kept by the caller. */
 VmsCow *vms_cow_prepare(virDomainPtr domain, const VmsFacts *facts, const char *path,
-                        GCancellable *cancellable, bool *ret_unchanged, GError **error);
+                        VmsProgress *progress, GCancellable *cancellable, bool *ret_unchanged,
+                        GError **error);
 
 /* The pause. overlays: VmsOverlay*, switched in it. inside: nullable. On return the guest runs, or
  * is paused as it was before; on error too, but the disks may have been switched. */
@@ -48,12 +49,12 @@ bool vms_cow_cut(VmsCow *cow, GPtrArray *overlays, VmsCowInsideFunc inside, void
 
 /* Waits until all memory is on disk and is sure that it is of the instant of the cut. REFUSED if
  * somebody stopped or resumed the guest in a way that makes that unsure. */
-bool vms_cow_finish(VmsCow *cow, VmsProgress *progress, GError **error);
+bool vms_cow_finish(VmsCow *cow, GError **error);
 
 /* After finish, the guest runs: QEMU has taken its huge pages apart, which makes it slower, and the
  * next pause longer. Puts them together again; takes at most as long as writing did, or a second.
  * An error says why it could not be done: the snapshot is whole without. */
-bool vms_cow_restore_huge(VmsCow *cow, VmsProgress *progress, GError **error);
+bool vms_cow_restore_huge(VmsCow *cow, GError **error);
 
 const VmsCowTimes *vms_cow_times(const VmsCow *cow);
 
