@@ -89,6 +89,9 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, G
     g_autoptr(virDomain) domain = vms_conn_lookup(conn, record->uuid, error);
     if (!domain)
         return vms_prefix(error, "the overlays of snapshot %s cannot be merged", record->id);
+    if (is_interrupted(record) && !vms_overlay_end_job(domain, context->cancellable, error))
+        return false;
+    vms_failpoint("merge.snapshot-ended");
     if (!clean_memory(domain, record, error))
         return false;
     vms_failpoint("merge.memory-cleaned");
@@ -101,6 +104,8 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, G
     vms_failpoint("merge.overlays-merged");
     if (record->exports->len == 0)
         vms_bitmaps_drop(domain, record);
+    else /* an export that was killed has not come so far */
+        vms_bitmaps_expire(catalog, domain, record);
     return true;
 }
 

@@ -259,10 +259,27 @@ static bool remove_file(const char *path, GError **error)
     return unlink(path) == 0 || errno == ENOENT || vms_fail_errno(error, errno, "%s", path);
 }
 
+/* What base/durable had begun to write when we were killed: PATH.tmp-XXXXXX. */
+static bool remove_unfinished(const char *path, GError **error)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_autofree char *name = g_path_get_basename(path);
+    g_autofree char *prefix = g_strconcat(name, ".tmp-", NULL);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    for (const char *other; dir && (other = g_dir_read_name(dir));) {
+        g_autofree char *full = g_build_filename(folder, other, NULL);
+        if (g_str_has_prefix(other, prefix) && !remove_file(full, error))
+            return false;
+    }
+    return true;
+}
+
 bool vms_side_files_remove(VmsRecord *record, GError **error)
 {
-    if (record->nvram && !remove_file(record->nvram, error))
+    if (record->nvram &&
+        (!remove_file(record->nvram, error) || !remove_unfinished(record->nvram, error)))
         return false;
+    vms_failpoint("merge.nvram-removed");
     g_autoptr(GDir) dir = record->tpm ? g_dir_open(record->tpm, 0, NULL) : NULL;
     if (!dir)
         return true;

@@ -21,6 +21,7 @@
 #define CANCEL_TRIES 10
 #define POLL_US (G_USEC_PER_SEC / 10)
 #define RESUME_PATIENCE_US (60 * G_USEC_PER_SEC)
+#define END_PATIENCE_US (60 * G_USEC_PER_SEC)
 #define DEVICE_STATE (UINT64_C(64) << 20) /* bytes, with video memory */
 
 /* Between the thread that waits for the snapshot and the one that watches it. */
@@ -153,6 +154,8 @@ static void *watch_growth(void *data)
         g_mutex_unlock(&growth->lock);
         bool over = !stop && is_begun(growth) && is_snapshot_job(growth->domain, &bytes) &&
                     bytes > growth->limit && virDomainSuspend(growth->domain) == 0;
+        if (over)
+            vms_failpoint("live.outrun");
         g_mutex_lock(&growth->lock);
         growth->outrun = over;
     }
@@ -255,6 +258,36 @@ void vms_overlay_cancel(virDomainPtr domain)
         if (ours && (has_stopped(domain) || virDomainAbortJob(domain) == 0))
             return;
         g_usleep(POLL_US); /* not started yet, or over any moment */
+    }
+}
+
+/* *ret_known: libvirt has answered. It does not while the job begins. */
+static bool has_snapshot_job(virDomainPtr domain, bool *ret_known)
+{
+    unsigned long long bytes = 0;
+    virResetLastError();
+    bool job = is_snapshot_job(domain, &bytes);
+    *ret_known = job || virGetLastErrorCode() == VIR_ERR_OK;
+    return job;
+}
+
+bool vms_overlay_end_job(virDomainPtr domain, GCancellable *cancellable, GError **error)
+{
+    int64_t end = g_get_monotonic_time() + END_PATIENCE_US;
+    for (;;) {
+        bool known = true;
+        bool job = virDomainIsActive(domain) == 1 && has_snapshot_job(domain, &known);
+        if (!job && known)
+            return true;
+        if (job && !has_stopped(domain))
+            virDomainAbortJob(domain);
+        if (!vms_check_cancelled(cancellable, error))
+            return false;
+        if (g_get_monotonic_time() > end)
+            return vms_fail(error, VMS_ERROR_LOCKED,
+                            "libvirt has not ended the snapshot that was begun; run it again "
+                            "later");
+        g_usleep(POLL_US);
     }
 }
 

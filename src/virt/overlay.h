@@ -53,6 +53,10 @@ uint64_t vms_overlay_memory_need(const VmsFacts *facts);
  * stopped the guest for its last pages: then it ends by itself, and may succeed. */
 void vms_overlay_cancel(virDomainPtr domain);
 
+/* libvirt goes on with a snapshot whose client was killed: cancels it as above and waits until it
+ * has ended, for a minute (LOCKED). True at once where there is none, or the domain is off. */
+bool vms_overlay_end_job(virDomainPtr domain, GCancellable *cancellable, GError **error);
+
 /* For a shut-off domain: redefines the persistent definition to point at the overlays (disk path,
  * format and backing chain). All or nothing: one virDomainDefineXML. */
 bool vms_overlay_switch_offline(virConnectPtr conn, const VmsFacts *facts, GPtrArray *overlays,

@@ -95,6 +95,20 @@ def left_capturing(vmsnap, guest):
     guest.wait_idle()
 
 
+def test_while_libvirt_goes_on(vmsnap, guest, unharmed):
+    """libvirt's own live snapshot does not end with its client: recover ends it before it removes
+    what that would write to."""
+    process = vmsnap.start("create", guest.name, "--memory=live", "--quiesce=off")
+    domains.wait_for(lambda: process.has_said("saving memory"), step=0.001)
+    domains.wait_for(lambda: guest.domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE, step=0.001)
+    process.send(signal.SIGKILL)
+    assert process.wait().status == -signal.SIGKILL
+    assert guest.domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
+    [entry] = vmsnap.json("recover")["snapshots"]
+    assert (entry["action"], entry["error"]) == ("undo", None)
+    assert guest.domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE
+
+
 def test_paused_and_frozen(vmsnap, guest, unharmed):
     """Nobody was left to resume and to thaw. (Frozen and paused by hand.)"""
     left_capturing(vmsnap, guest)
