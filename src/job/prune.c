@@ -3,6 +3,21 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "store/upload.h"
+
+#define STALE_S (24 * 60 * 60) /* without a byte: nobody works on it any more */
+
+/* What writers that were killed have left, of objects that they had not finished: it costs room,
+ * but harms nobody, so an error is no failure. */
+static void drop_unfinished(VmsContext *context, VmsLocation *location)
+{
+    g_autoptr(GError) cause = NULL;
+    unsigned count = 0;
+    if (!vms_store_abort_uploads(location->store, STALE_S, &count, context->cancellable, &cause))
+        g_info("unfinished uploads stay: %s", cause->message);
+    else if (count > 0)
+        vms_progress_message(context->progress, "%u uploads that never ended were dropped", count);
+}
 
 void vms_prune_result_free(VmsPruneResult *result)
 {
@@ -31,6 +46,8 @@ VmsPruneResult *vms_prune_run_at(VmsContext *context, VmsLocation *location,
     g_autoptr(VmsPruneResult) result = g_new0(VmsPruneResult, 1);
     if (!vms_prune(location->repo, lock, &options, &result->stats, context->cancellable, error))
         return NULL;
+    if (!dry_run)
+        drop_unfinished(context, location);
     vms_failpoint("prune.done");
     result->location = g_strdup(location->store->location);
     result->dry_run = dry_run;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """forget and prune from outside. The snapshots are restic's, with our tags: only restic can date them back."""
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -100,6 +101,19 @@ def test_by_id(vmsnap, repository):
     assert "2 snapshots removed, 0 kept" in shown.out and "vmsnap prune" in shown.out
     assert {first, other}.isdisjoint(snapshot["id"] for snapshot in snapshots(vmsnap))
     assert second in [snapshot["id"] for snapshot in snapshots(vmsnap)]
+
+
+def test_prune_drops_what_was_never_ended(vmsnap, repository):
+    """The temporary file of a writer that was killed goes a day later; a young one may be at work."""
+    stale, young = (repository / f"data/00/{'0' * 64}.tmp-{name}" for name in ("aaaaaa", "bbbbbb"))
+    stale.parent.mkdir(exist_ok=True)
+    for path in stale, young:
+        path.write_bytes(b"half")
+    os.utime(stale, (1, 1))
+    vmsnap.run("prune", "dir", "--dry-run")
+    assert stale.exists()
+    assert "1 uploads" in vmsnap.run("prune", "dir").err
+    assert young.exists() and not stale.exists()
 
 
 def test_damaged(vmsnap, repository):
