@@ -20,6 +20,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -191,8 +192,11 @@ static void remove_dead(const char *parent)
         g_autofree char *dir = g_build_filename(folder, "files", NULL);
         g_autofree char *lock_path = g_build_filename(folder, "lock", NULL);
         int fd = open(lock_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
+        if (fd < 0) { /* killed between making the folder and the lock */
+            if (errno == ENOENT)
+                remove_folder(folder, dir, lock_path);
             continue;
+        }
         if (flock(fd, LOCK_EX | LOCK_NB) == 0)
             remove_folder(folder, dir, lock_path);
         close(fd);
@@ -204,6 +208,7 @@ static bool make_folder(VmsMount *mount, const char *parent, GError **error)
     g_autofree char *folder = g_build_filename(parent, "XXXXXX", NULL);
     if (!mkdtemp(folder))
         return vms_fail_errno(error, errno, "making a folder in %s", parent);
+    vms_failpoint("restore.mount-folder-made");
     mount->folder = g_steal_pointer(&folder);
     mount->lock_path = g_build_filename(mount->folder, "lock", NULL);
     mount->dir = g_build_filename(mount->folder, "files", NULL);
@@ -215,17 +220,34 @@ static bool make_folder(VmsMount *mount, const char *parent, GError **error)
     return true;
 }
 
+/* -1: not locked. */
+static int lock_parent(const char *parent, GError **error)
+{
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX) == 0)
+        return fd;
+    vms_fail_errno(error, errno, "%s", parent);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+void vms_mount_remove_dead(const char *parent)
+{
+    int fd = lock_parent(parent, NULL);
+    if (fd < 0)
+        return;
+    remove_dead(parent);
+    close(fd);
+}
+
 static bool prepare(VmsMount *mount, const char *parent, GError **error)
 {
     if (!vms_durable_mkdir(parent, 0700, error))
         return false;
-    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || flock(fd, LOCK_EX) < 0) {
-        vms_fail_errno(error, errno, "%s", parent);
-        if (fd >= 0)
-            close(fd);
+    int fd = lock_parent(parent, error);
+    if (fd < 0)
         return false;
-    }
     remove_dead(parent);
     bool ok = make_folder(mount, parent, error);
     close(fd);
@@ -317,6 +339,7 @@ VmsMount *vms_mount_new(const char *parent, const VmsMountFile *file, GError **e
     if (!prepare(mount, parent, error) || !do_mount(mount, error) || !start_threads(mount, error) ||
         !settle_poll(mount, error))
         return NULL;
+    vms_failpoint("restore.mounted");
     return g_steal_pointer(&mount);
 }
 

@@ -26,6 +26,9 @@ typedef struct {
  * mount. */
 VmsMount *vms_mount_new(const char *parent, const VmsMountFile *file, GError **error);
 
+/* Removes dead mounts that killed processes have left in parent; those of living ones stay. */
+void vms_mount_remove_dead(const char *parent);
+
 /* Unmounts, also while the file is open somewhere: its readers get an error from then on. Waits for
  * reads that are under way. */
 void vms_mount_free(VmsMount *mount);

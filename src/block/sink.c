@@ -12,6 +12,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "block/sink-backend.h"
 
 #include <errno.h>
@@ -21,6 +22,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define PARTIAL ".vmsnap-partial"
 
 struct VmsSink {
     char *path;
@@ -115,7 +118,7 @@ VmsSink *vms_sink_create(const char *path, const char *format, uint64_t size, bo
     g_autoptr(VmsSink) sink = g_new0(VmsSink, 1);
     sink->fd = -1;
     sink->path = g_canonicalize_filename(path, NULL);
-    sink->partial = g_strconcat(sink->path, ".vmsnap-partial", NULL);
+    sink->partial = g_strconcat(sink->path, PARTIAL, NULL);
     sink->size = size;
     sink->replace = replace;
     if (size > G_MAXINT64)
@@ -125,6 +128,7 @@ VmsSink *vms_sink_create(const char *path, const char *format, uint64_t size, bo
     sink->fd = create_partial(sink->partial, error);
     if (sink->fd < 0)
         return NULL;
+    vms_failpoint("restore.file-made");
     sink->backend = open_backend(sink, format, cancellable, error);
     if (!sink->backend) {
         vms_prefix(error, "%s", path);
@@ -181,6 +185,7 @@ static bool publish(VmsSink *sink, GError **error)
         return vms_fail(error, VMS_ERROR_EXISTS, "%s exists already", sink->path);
     if (result < 0)
         return vms_fail_errno(error, errno, "rename to %s", sink->path);
+    vms_failpoint("restore.file-named");
     sink->finished = true;
     return vms_durable_sync_parent(sink->path, error);
 }
@@ -191,7 +196,20 @@ bool vms_sink_finish(VmsSink *sink, GError **error)
         return vms_prefix(error, "%s", sink->path);
     if (fsync(sink->fd) < 0)
         return vms_fail_errno(error, errno, "fsync %s", sink->partial);
+    vms_failpoint("restore.file-whole");
     return publish(sink, error);
+}
+
+bool vms_sink_stat(const VmsSink *sink, struct stat *ret_st, GError **error)
+{
+    return fstat(sink->fd, ret_st) == 0 || vms_fail_errno(error, errno, "%s", sink->partial);
+}
+
+bool vms_sink_discard(const char *path, GError **error)
+{
+    g_autofree char *full = g_canonicalize_filename(path, NULL);
+    g_autofree char *partial = g_strconcat(full, PARTIAL, NULL);
+    return remove_stale(partial, error);
 }
 
 void vms_sink_free(VmsSink *sink)

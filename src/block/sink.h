@@ -6,6 +6,7 @@
 #include <gio/gio.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 typedef struct VmsSink VmsSink;
 
@@ -21,6 +22,13 @@ bool vms_sink_write(VmsSink *sink, uint64_t offset, const void *data, size_t len
 
 /* Flush, fsync, rename to the final name. */
 bool vms_sink_finish(VmsSink *sink, GError **error);
+
+/* The file's device and inode, which stay when it gets its name. */
+bool vms_sink_stat(const VmsSink *sink, struct stat *ret_st, GError **error);
+
+/* Removes the partial file of PATH that a run which was killed has left; a missing one is fine.
+ * LOCKED where that run is alive, EXISTS where it is not from us. */
+bool vms_sink_discard(const char *path, GError **error);
 
 /* Without finish: removes the partial file. */
 void vms_sink_free(VmsSink *sink);

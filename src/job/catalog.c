@@ -51,6 +51,15 @@ static const char *const migrations[] = {
     "ALTER TABLE snapshots ADD COLUMN sequence INTEGER;"
     "UPDATE snapshots SET sequence = (SELECT count(*) FROM snapshots AS other WHERE"
     " (other.created_us, other.rowid) <= (snapshots.created_us, snapshots.rowid));",
+    /* Restores at work: what they are about to make, for "recover" should they be killed. */
+    "CREATE TABLE restores ("
+    " id TEXT PRIMARY KEY, snapshot TEXT NOT NULL, repository TEXT NOT NULL, domain TEXT,"
+    " uuid TEXT, begun_us INTEGER NOT NULL, memory INTEGER NOT NULL, defining INTEGER NOT NULL,"
+    " keep_tpm INTEGER NOT NULL, frozen_filesystems INTEGER NOT NULL);"
+    "CREATE TABLE restored_files ("
+    " restore TEXT NOT NULL REFERENCES restores(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
+    " kind TEXT NOT NULL, path TEXT NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL,"
+    " written_ns INTEGER NOT NULL, PRIMARY KEY (restore, position));",
     NULL,
 };
 
@@ -75,6 +84,11 @@ void vms_catalog_free(VmsCatalog *catalog)
         return;
     vms_db_free(catalog->db);
     g_free(catalog);
+}
+
+VmsDb *vms_catalog_db(VmsCatalog *catalog)
+{
+    return catalog->db;
 }
 
 static bool insert_snapshot(VmsDb *db, const VmsRecord *record, int64_t sequence, GError **error)

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PATIENCE_US G_USEC_PER_SEC
@@ -15,6 +16,7 @@
 
 struct VmsDomainLock {
     int fd;
+    char *path;
 };
 
 static bool held(int fd, const char *name, GError **error)
@@ -41,6 +43,31 @@ static bool take(int fd)
     }
 }
 
+static int open_locked(const char *path, const char *name, GError **error)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        vms_fail_errno(error, errno, "%s", path);
+        return -1;
+    }
+    if (take(fd))
+        return fd;
+    if (errno == EWOULDBLOCK)
+        held(fd, name, error);
+    else
+        vms_fail_errno(error, errno, "%s", path);
+    close(fd);
+    return -1;
+}
+
+/* Who held it before us may have removed the file: then others lock another one. */
+static bool is_at(int fd, const char *path)
+{
+    struct stat by_fd, by_name;
+    return fstat(fd, &by_fd) == 0 && stat(path, &by_name) == 0 && by_fd.st_dev == by_name.st_dev &&
+           by_fd.st_ino == by_name.st_ino;
+}
+
 VmsDomainLock *vms_domain_lock(const VmsConfig *config, const char *uuid, const char *name,
                                GError **error)
 {
@@ -48,26 +75,20 @@ VmsDomainLock *vms_domain_lock(const VmsConfig *config, const char *uuid, const 
         vms_prefix(error, "run directory");
         return NULL;
     }
-    /* The file stays when the lock is freed: removing it would let two holders in. */
     g_autofree char *path = g_strdup_printf("%s/%s.lock", config->run_dir, uuid);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        vms_fail_errno(error, errno, "%s", path);
-        return NULL;
-    }
-    if (!take(fd)) {
-        if (errno == EWOULDBLOCK)
-            held(fd, name, error);
-        else
-            vms_fail_errno(error, errno, "%s", path);
+    int fd = open_locked(path, name, error);
+    while (fd >= 0 && !is_at(fd, path)) {
         close(fd);
-        return NULL;
+        fd = open_locked(path, name, error);
     }
+    if (fd < 0)
+        return NULL;
     /* The pid is a courtesy for the message above: a failure to write it does not matter. */
     if (ftruncate(fd, 0) == 0)
         dprintf(fd, "%d\n", (int)getpid());
     VmsDomainLock *lock = g_new0(VmsDomainLock, 1);
     lock->fd = fd;
+    lock->path = g_steal_pointer(&path);
     return lock;
 }
 
@@ -76,5 +97,13 @@ void vms_domain_lock_free(VmsDomainLock *lock)
     if (!lock)
         return;
     close(lock->fd);
+    g_free(lock->path);
     g_free(lock);
+}
+
+void vms_domain_lock_remove(VmsDomainLock *lock)
+{
+    if (lock) /* still held: nobody else has taken this very file */
+        unlink(lock->path);
+    vms_domain_lock_free(lock);
 }

@@ -11,5 +11,7 @@ typedef struct VmsDomainLock VmsDomainLock;
 VmsDomainLock *vms_domain_lock(const VmsConfig *config, const char *uuid, const char *name,
                                GError **error);
 void vms_domain_lock_free(VmsDomainLock *lock);
+/* Frees it and removes its file, which otherwise stays: of a name that is never used again. */
+void vms_domain_lock_remove(VmsDomainLock *lock);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsDomainLock, vms_domain_lock_free)

@@ -10,6 +10,7 @@
 #include "job/memory-restore.h"
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "block/mount.h"
 #include "job/record.h"
 #include "virt/define.h"
@@ -70,7 +71,10 @@ static bool restore_mounted(VmsMemoryRestore *restore, VmsMemoryImage *image, bo
         g_propagate_error(error, g_steal_pointer(&cause));
         return false;
     }
-    if (readable && vms_define_restore_memory(conn, path, restore->paused, &cause))
+    vms_failpoint("restore.memory-next");
+    bool restored = readable && vms_define_restore_memory(conn, path, restore->paused, &cause);
+    vms_failpoint("restore.memory-done");
+    if (restored)
         return true;
     if (vms_check_cancelled(restore->context->cancellable, error) && vms_mount_check(mount, error))
         g_propagate_error(error, g_steal_pointer(&cause));
@@ -80,9 +84,11 @@ static bool restore_mounted(VmsMemoryRestore *restore, VmsMemoryImage *image, bo
 static bool restore_file(VmsMemoryRestore *restore, VmsMemoryImage *image, GError **error)
 {
     bool ok = vms_memory_image_write(image, restore->file_path, error) &&
-              vms_check_cancelled(restore->context->cancellable, error) &&
-              vms_define_restore_memory(restore->context->conn, restore->file_path, restore->paused,
-                                        error);
+              vms_check_cancelled(restore->context->cancellable, error);
+    vms_failpoint("restore.memory-written");
+    ok = ok && vms_define_restore_memory(restore->context->conn, restore->file_path,
+                                         restore->paused, error);
+    vms_failpoint("restore.memory-read");
     unlink(restore->file_path);
     return ok;
 }

@@ -6,6 +6,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "block/source.h"
 #include "job/plain-name.h"
 
@@ -261,17 +262,17 @@ static void remove_all(const VmsPlainChain *chain, const char *temp)
 }
 
 bool vms_plain_chain_restore(const VmsPlainChain *chain, const VmsPlainReadOptions *options,
-                             const char *dir, VmsSink *sink, GError **error)
+                             const char *temp, VmsSink *sink, GError **error)
 {
     VmsPlainReadOptions own = *options;
-    g_autofree char *temp = g_build_filename(dir, ".vmsnap-restore-XXXXXX", NULL);
-    if (!g_mkdtemp_full(temp, 0700))
+    if (mkdir(temp, 0700) < 0)
         return vms_fail_errno(error, errno, "%s", temp);
     bool ok = true;
     for (guint i = 0; ok && i < chain->layers->len; i++) {
         const Layer *layer = chain->layers->pdata[i];
         const Layer *below = i + 1 < chain->layers->len ? chain->layers->pdata[i + 1] : NULL;
         ok = fetch_layer(&own, temp, layer, below, error);
+        vms_failpoint("restore.image-fetched");
         own.progress_before += layer->image->bytes;
     }
     ok = ok && flatten(temp, chain->layers->pdata[0], sink, options->cancellable, error);

@@ -23,9 +23,9 @@ uint64_t vms_plain_chain_bytes(const VmsPlainChain *chain);
 bool vms_plain_chain_verify(const VmsPlainChain *chain, const VmsPlainReadOptions *options,
                             unsigned *ret_images, GError **error);
 
-/* Fetches the images into a new directory in dir, checks them, and writes what a guest would read
+/* Fetches the images into the new directory temp, checks them, and writes what a guest would read
  * to sink. The directory is gone afterwards, whatever happened. options: item and progress. */
 bool vms_plain_chain_restore(const VmsPlainChain *chain, const VmsPlainReadOptions *options,
-                             const char *dir, VmsSink *sink, GError **error);
+                             const char *temp, VmsSink *sink, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsPlainChain, vms_plain_chain_free)

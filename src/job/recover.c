@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "block/nbd-socket.h"
 #include "job/claim.h"
 #include "job/merge.h"
 #include "job/overlays.h"
@@ -30,6 +31,7 @@ void vms_recover_result_free(VmsRecoverResult *result)
     if (!result)
         return;
     g_ptr_array_unref(result->entries);
+    g_ptr_array_unref(result->restores);
     g_free(result);
 }
 
@@ -158,14 +160,37 @@ static bool take(VmsContext *context, VmsRecoverResult *result, VmsRecord *recor
     return true;
 }
 
+/* Restores first: a domain may be there again afterwards. *ret_any: there were some. */
+static bool recover_restores(VmsContext *context, const char *domain, VmsRecoverResult *result,
+                             bool *ret_any, GError **error)
+{
+    g_autoptr(GPtrArray) restores = vms_recover_restores(context, domain, result->dry_run, error);
+    if (!restores)
+        return false;
+    *ret_any = restores->len > 0;
+    while (restores->len > 0) {
+        VmsRecoverRestore *entry = g_ptr_array_steal_index(restores, 0);
+        g_ptr_array_add(result->restores, entry);
+        if (vms_error_is(entry->error, VMS_ERROR_CANCELLED)) {
+            g_propagate_error(error, g_steal_pointer(&entry->error));
+            return false;
+        }
+        result->failed += entry->error != NULL;
+        result->recovered += !entry->error;
+    }
+    return true;
+}
+
 static bool recover_domain(VmsContext *context, VmsCatalog *catalog, const char *domain,
                            VmsRecoverResult *result, GError **error)
 {
     g_autoptr(GPtrArray) records = vms_catalog_list(catalog, domain, false, error);
     VmsConn *conn = records ? vms_context_conn(context, error) : NULL;
-    if (!conn)
+    bool any = false;
+    if (!conn || !recover_restores(context, domain, result, &any, error))
         return false;
-    if (domain && records->len == 0) { /* a name that nobody knows would look as if all were well */
+    if (domain && records->len == 0 &&
+        !any) { /* a name that nobody knows would look as if all were well */
         g_autoptr(virDomain) known = vms_conn_lookup(conn, domain, error);
         return known != NULL;
     }
@@ -190,6 +215,9 @@ VmsRecoverResult *vms_recover(VmsContext *context, const char *const *domains, b
     g_autoptr(VmsRecoverResult) result = g_new0(VmsRecoverResult, 1);
     result->dry_run = dry_run;
     result->entries = g_ptr_array_new_with_free_func(free_entry);
+    result->restores = g_ptr_array_new_with_free_func((GDestroyNotify)vms_recover_restore_free);
+    if (!dry_run)
+        vms_nbd_socket_remove_dead();
     if (!domains || !domains[0])
         return recover_domain(context, catalog, NULL, result, error) ? g_steal_pointer(&result)
                                                                      : NULL;

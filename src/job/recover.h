@@ -4,6 +4,7 @@
 
 #include "job/context.h"
 #include "job/record.h"
+#include "job/recover-restore.h"
 
 typedef enum {
     VMS_RECOVER_NONE,    /* nothing to do: it waits for its export or its commit */
@@ -26,10 +27,11 @@ typedef struct {
 
 typedef struct {
     bool dry_run;
-    GPtrArray *entries; /* of VmsRecoverEntry*, newest first */
-    unsigned recovered; /* actions that were done, or would be */
-    unsigned failed;    /* that did not succeed */
-    unsigned waiting;   /* without an action */
+    GPtrArray *entries;  /* of VmsRecoverEntry*, newest first */
+    GPtrArray *restores; /* of VmsRecoverRestore*, oldest first */
+    unsigned recovered;  /* actions that were done, or would be */
+    unsigned failed;     /* that did not succeed */
+    unsigned waiting;    /* without an action */
 } VmsRecoverResult;
 
 /* domains: names or UUIDs, NULL-terminated; NULL or empty for all. dry_run: nothing is changed. One

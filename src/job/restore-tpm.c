@@ -5,6 +5,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "virt/tpm.h"
 
 #include <errno.h>
@@ -25,15 +26,20 @@ static bool give_to_swtpm(const char *path, GError **error)
 }
 
 /* With all above it; 0711 as libvirt makes them. */
-static bool make_directory(const char *path, GPtrArray *made, GError **error)
+static bool make_directory(const VmsRestoreTpm *restore, const char *path, GError **error)
 {
+    struct stat st;
     if (g_file_test(path, G_FILE_TEST_IS_DIR))
         return true;
     g_autofree char *parent = g_path_get_dirname(path);
-    if (!make_directory(parent, made, error) || !vms_durable_mkdir(path, 0711, error))
+    if (!make_directory(restore, parent, error) ||
+        !vms_restore_journal_intend(restore->journal, VMS_MADE_DIRECTORY, path, error) ||
+        !vms_durable_mkdir(path, 0711, error))
         return false;
-    g_ptr_array_add(made, g_strdup(path));
-    return true;
+    vms_failpoint("restore.tpm-directory-made");
+    if (stat(path, &st) < 0)
+        return vms_fail_errno(error, errno, "%s", path);
+    return vms_restore_journal_made(restore->journal, path, &st, error);
 }
 
 static bool is_empty(const char *path)
@@ -53,22 +59,16 @@ static bool check_free(const char *path, bool is_file, GError **error)
 }
 
 static bool write_file(const VmsRestoreTpm *restore, const char *name, const char *to,
-                       GPtrArray *made, GError **error)
+                       GError **error)
 {
     g_autofree char *file = g_strdup_printf("tpm/%s", name);
     g_autoptr(GBytes) bytes = vms_stored_read_file(restore->context, restore->stored, file, error);
-    if (!bytes)
-        return false;
-    size_t len;
-    const void *data = g_bytes_get_data(bytes, &len);
-    if (!vms_durable_create(to, data, len, 0600, error))
-        return false;
-    g_ptr_array_add(made, g_strdup(to));
-    return give_to_swtpm(to, error);
+    return bytes && vms_restore_journal_write(restore->journal, to, bytes, error) &&
+           give_to_swtpm(to, error);
 }
 
 static bool write_all(const VmsRestoreTpm *restore, char **names, const char *to, bool is_file,
-                      GPtrArray *made, GError **error)
+                      GError **error)
 {
     if (is_file && g_strv_length(names) != 1)
         return vms_fail(error, VMS_ERROR_CORRUPT,
@@ -76,13 +76,13 @@ static bool write_all(const VmsRestoreTpm *restore, char **names, const char *to
                         g_strv_length(names));
     for (char **name = names; *name; name++) {
         g_autofree char *path = is_file ? g_strdup(to) : g_build_filename(to, *name, NULL);
-        if (!write_file(restore, *name, path, made, error))
+        if (!write_file(restore, *name, path, error))
             return false;
     }
     return true;
 }
 
-bool vms_restore_tpm(const VmsRestoreTpm *restore, GPtrArray *made, GError **error)
+bool vms_restore_tpm(const VmsRestoreTpm *restore, GError **error)
 {
     g_autofree char *to = NULL;
     g_auto(GStrv) names = NULL;
@@ -93,12 +93,11 @@ bool vms_restore_tpm(const VmsRestoreTpm *restore, GPtrArray *made, GError **err
         return true;
     names = vms_stored_tpm_files(restore->context, restore->stored, error);
     g_autofree char *dir = is_file ? g_path_get_dirname(to) : g_strdup(to);
-    if (!names || !check_free(to, is_file, error) || !make_directory(dir, made, error))
+    if (!names || !check_free(to, is_file, error) || !make_directory(restore, dir, error))
         return false;
     if (!is_file && chmod(to, 0700) < 0)
         return vms_fail_errno(error, errno, "%s", to);
-    return (is_file || give_to_swtpm(to, error)) &&
-           write_all(restore, names, to, is_file, made, error);
+    return (is_file || give_to_swtpm(to, error)) && write_all(restore, names, to, is_file, error);
 }
 
 bool vms_restore_tpm_exists(const char *xml)

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Order: plan (every refusal comes here), disks into partial files that get their names one by one
- * when all of them are whole, UEFI variables, definition, memory, thaw. What was made is listed in
- * `made` as it is made, and undone from there on any error or Ctrl-C. */
+ * when all of them are whole, UEFI variables, definition, memory, thaw. What is made is in the
+ * journal before it is made, and undone from there on any error or Ctrl-C; after a kill -9 by
+ * "recover", or by the next restore of that domain. */
 #include "job/restore.h"
 
-#include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "block/sink.h"
 #include "job/fetch.h"
 #include "job/memory-restore.h"
 #include "job/plain-memory.h"
 #include "job/plain-name.h"
 #include "job/record.h"
+#include "job/recover-restore.h"
+#include "job/restore-journal.h"
 #include "job/restore-plan.h"
+#include "job/restore-result.h"
 #include "job/restore-tpm.h"
 #include "job/stored.h"
 #include "virt/define.h"
 #include "virt/quiesce.h"
 
-#include <stdio.h>
 #include <unistd.h>
 
 #define AGENT_TIMEOUT_S 20 /* its channel is connected anew */
@@ -29,34 +32,13 @@ typedef struct {
     VmsStored *stored;
     VmsRestorePlan *plan;
     VmsRestoreResult *result;
+    char *xml; /* of the domain to be; NULL: disks only */
+    VmsRestoreJournal *journal;
     GPtrArray *sinks;    /* of VmsSink*, one per planned disk */
-    GPtrArray *made;     /* of char*: files and directories under their final names */
     virDomainPtr domain; /* defined by us; nullable */
     uint64_t done;       /* bytes of finished files */
     VmsMemoryRestore memory;
-    bool keep_tpm; /* a TPM state was there that is not of this snapshot */
 } Restore;
-
-static void disk_free(void *data)
-{
-    VmsRestoredDisk *disk = data;
-    g_free(disk->target);
-    g_free(disk->path);
-    g_free(disk->format);
-    g_free(disk);
-}
-
-void vms_restore_result_free(VmsRestoreResult *result)
-{
-    if (!result)
-        return;
-    g_free(result->snapshot);
-    g_free(result->domain);
-    g_free(result->uuid);
-    g_ptr_array_unref(result->disks);
-    g_ptr_array_unref(result->notes);
-    g_free(result);
-}
 
 static VmsFetchOptions fetch_options(Restore *r, const char *item)
 {
@@ -94,7 +76,11 @@ static bool restore_chain(Restore *r, const VmsPlannedDisk *disk, VmsSink *sink,
     VmsPlainReadOptions options = read_options(r, disk->disk->target);
     uint64_t bytes = vms_plain_chain_bytes(disk->chain);
     g_autofree char *dir = g_path_get_dirname(disk->path);
-    if (!vms_plain_chain_restore(disk->chain, &options, dir, sink, error))
+    g_autofree char *temp =
+        g_strdup_printf("%s/.vmsnap-restore-%s-%s", dir, vms_restore_journal_record(r->journal)->id,
+                        disk->disk->target);
+    if (!vms_restore_journal_intend(r->journal, VMS_MADE_TEMPORARY, temp, error) ||
+        !vms_plain_chain_restore(disk->chain, &options, temp, sink, error))
         return false;
     r->result->bytes_fetched += bytes;
     r->done += bytes;
@@ -105,8 +91,8 @@ static bool restore_disk(Restore *r, const VmsPlannedDisk *disk, GError **error)
 {
     VmsFetchOptions options = fetch_options(r, disk->disk->target);
     VmsFetchStats stats;
-    VmsSink *sink = vms_sink_create(disk->path, disk->format, disk->disk->size, false,
-                                    r->context->cancellable, error);
+    VmsSink *sink = vms_restore_journal_sink(r->journal, VMS_MADE_DISK, disk->path, disk->format,
+                                             disk->disk->size, error);
     if (!sink)
         return false;
     g_ptr_array_add(r->sinks, sink);
@@ -119,16 +105,6 @@ static bool restore_disk(Restore *r, const VmsPlannedDisk *disk, GError **error)
     return true;
 }
 
-static void add_result_disk(Restore *r, const VmsPlannedDisk *disk)
-{
-    VmsRestoredDisk *restored = g_new0(VmsRestoredDisk, 1);
-    restored->target = g_strdup(disk->disk->target);
-    restored->path = g_strdup(disk->path);
-    restored->format = g_strdup(disk->format);
-    restored->size = disk->disk->size;
-    g_ptr_array_add(r->result->disks, restored);
-}
-
 static bool restore_disks(Restore *r, GError **error)
 {
     GPtrArray *disks = r->plan->disks;
@@ -136,13 +112,14 @@ static bool restore_disks(Restore *r, GError **error)
         const VmsPlannedDisk *disk = disks->pdata[i];
         if (!restore_disk(r, disk, error))
             return vms_prefix(error, "disk %s", disk->disk->target);
+        vms_failpoint("restore.disk-fetched");
     }
     for (guint i = 0; i < disks->len; i++) {
         const VmsPlannedDisk *disk = disks->pdata[i];
-        if (!vms_sink_finish(r->sinks->pdata[i], error))
+        if (!vms_restore_journal_finish(r->journal, disk->path, r->sinks->pdata[i], error))
             return vms_prefix(error, "disk %s", disk->disk->target);
-        g_ptr_array_add(r->made, g_strdup(disk->path));
-        add_result_disk(r, disk);
+        vms_failpoint("restore.disk-finished");
+        vms_restore_result_add_disk(r->result, disk);
     }
     return true;
 }
@@ -155,11 +132,9 @@ static bool restore_nvram(Restore *r, GError **error)
     g_autoptr(GBytes) bytes = vms_stored_read_file(r->context, r->stored, "nvram.fd", error);
     if (!bytes)
         return false;
-    size_t len;
-    const void *data = g_bytes_get_data(bytes, &len);
-    if (!vms_durable_create(plan->nvram_path, data, len, 0600, error))
+    if (!vms_restore_journal_write(r->journal, plan->nvram_path, bytes, error))
         return vms_prefix(error, "UEFI variables");
-    g_ptr_array_add(r->made, g_strdup(plan->nvram_path));
+    vms_failpoint("restore.nvram-written");
     return true;
 }
 
@@ -176,27 +151,31 @@ static char *rewrite(Restore *r, const char *xml, GError **error)
                               plan->disks->len, plan->nvram_path, error);
 }
 
-static bool restore_tpm(Restore *r, const char *xml, GError **error)
+static bool restore_tpm(Restore *r, GError **error)
 {
-    VmsRestoreTpm restore = {r->context, r->stored, xml};
+    VmsRestoreTpm restore = {r->context, r->stored, r->xml, r->journal};
     if (r->plan->manifest->tpm)
-        return vms_restore_tpm(&restore, r->made, error) || vms_prefix(error, "TPM state");
-    r->keep_tpm = vms_restore_tpm_exists(xml);
+        return vms_restore_tpm(&restore, error) || vms_prefix(error, "TPM state");
+    vms_restore_journal_record(r->journal)->keep_tpm = vms_restore_tpm_exists(r->xml);
     return true;
 }
 
 static bool define(Restore *r, GError **error)
 {
     VmsConn *conn = vms_context_conn(r->context, error);
-    g_autofree char *xml = conn ? rewrite(r, r->plan->xml, error) : NULL;
-    if (!xml || !vms_check_cancelled(r->context->cancellable, error) || !restore_tpm(r, xml, error))
+    if (!conn || !vms_check_cancelled(r->context->cancellable, error) || !restore_tpm(r, error))
         return false;
-    r->domain = vms_define_domain(conn, xml, false, error);
+    vms_restore_journal_record(r->journal)->defining = true;
+    if (!vms_restore_journal_save(r->journal, error))
+        return false;
+    vms_failpoint("restore.defining");
+    r->domain = vms_define_domain(conn, r->xml, false, error);
+    vms_failpoint("restore.defined");
     if (!r->domain)
         return false;
     r->result->domain = g_strdup(r->plan->domain);
-    r->result->uuid = vms_define_uuid(xml, error);
-    return r->result->uuid != NULL;
+    r->result->uuid = g_strdup(vms_restore_journal_record(r->journal)->uuid);
+    return true;
 }
 
 /* The XML in the save image becomes that of the domain just defined. */
@@ -237,11 +216,13 @@ static bool restore_memory_file(Restore *r, GError **error)
     VmsPlainReadOptions options = read_options(r, "memory");
     g_autofree char *object =
         vms_plain_object(r->stored->images, plan->manifest->id, VMS_PLAIN_MEMORY);
-    bool ok =
-        vms_plain_memory_write(&options, object, plan->memory_file, plan->memory_path, memory_xml,
-                               r, error) &&
-        vms_check_cancelled(r->context->cancellable, error) &&
-        vms_define_restore_memory(r->context->conn, plan->memory_path, r->options->paused, error);
+    bool ok = vms_plain_memory_write(&options, object, plan->memory_file, plan->memory_path,
+                                     memory_xml, r, error) &&
+              vms_check_cancelled(r->context->cancellable, error);
+    vms_failpoint("restore.image-written");
+    ok = ok &&
+         vms_define_restore_memory(r->context->conn, plan->memory_path, r->options->paused, error);
+    vms_failpoint("restore.image-read");
     unlink(plan->memory_path);
     r->result->memory_source = VMS_MEMORY_SOURCE_FILE;
     return ok;
@@ -266,6 +247,7 @@ static bool restore_memory(Restore *r, GError **error)
     result->memory = result->started = true;
     if (!vms_check_cancelled(r->context->cancellable, error))
         return false;
+    vms_failpoint("restore.thawing");
     thaw(r);
     return true;
 }
@@ -275,8 +257,10 @@ static bool start(Restore *r, GError **error)
     if (!r->options->start && !r->options->paused)
         return true;
     unsigned flags = r->options->paused ? VIR_DOMAIN_START_PAUSED : 0;
+    vms_failpoint("restore.starting");
     if (virDomainCreateWithFlags(r->domain, flags) < 0)
         return vms_virt_fail(error, "starting %s", r->plan->domain);
+    vms_failpoint("restore.started");
     r->result->started = true;
     return true;
 }
@@ -297,6 +281,8 @@ static bool prepare_memory(Restore *r, GError **error)
     };
     if (!plan->memory)
         return true;
+    if (!vms_restore_journal_intend(r->journal, VMS_MADE_TEMPORARY, plan->memory_path, error))
+        return false;
     if (!r->stored->images)
         return vms_memory_restore_prepare(&r->memory, error);
     g_autofree char *dir = g_path_get_dirname(plan->memory_path);
@@ -314,24 +300,59 @@ static bool run(Restore *r, GError **error)
     return r->plan->memory ? restore_memory(r, error) : start(r, error);
 }
 
-static void undo(Restore *r)
+/* What cannot be undone now stays in the journal. */
+static bool undo(Restore *r, GError **error)
 {
+    const VmsRestoreRecord *record = vms_restore_journal_record(r->journal);
+    unsigned keep_tpm = record->keep_tpm ? VIR_DOMAIN_UNDEFINE_KEEP_TPM : 0u;
+    bool undefined = true;
+    g_ptr_array_set_size(r->sinks, 0);
     if (r->domain) {
         virDomainDestroy(r->domain); /* fails where it never started */
-        virDomainUndefineFlags(r->domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM |
-                                              (r->keep_tpm ? VIR_DOMAIN_UNDEFINE_KEEP_TPM : 0u));
+        vms_failpoint("restore.destroyed");
+        undefined =
+            virDomainUndefineFlags(r->domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | keep_tpm) == 0 ||
+            vms_virt_fail(error, "undefine");
+        vms_failpoint("restore.undefined");
     }
-    for (guint i = r->made->len; i-- > 0;)
-        remove(r->made->pdata[i]); /* directories too, once they are empty */
+    return vms_restore_unmake(record, false, undefined ? error : NULL) && undefined;
 }
 
-static VmsRestoreResult *result_new(const VmsStored *stored)
+static VmsRestoreRecord *describe(const Restore *r)
 {
-    VmsRestoreResult *result = g_new0(VmsRestoreResult, 1);
-    result->snapshot = g_strdup(stored->hex);
-    result->disks = g_ptr_array_new_with_free_func(disk_free);
-    result->notes = vms_notes_new();
-    return result;
+    const VmsRestorePlan *plan = r->plan;
+    VmsRestoreRecord *record = vms_restore_record_new();
+    record->snapshot = g_strdup(r->stored->hex);
+    record->repository = g_strdup(r->stored->location->store->location);
+    record->domain = plan->define ? g_strdup(plan->domain) : NULL;
+    record->uuid = plan->define ? vms_define_uuid(r->xml, NULL) : NULL;
+    record->memory = plan->memory;
+    if (plan->memory && !r->options->paused)
+        record->frozen_filesystems = plan->manifest->frozen_filesystems;
+    return record;
+}
+
+static bool run_journalled(Restore *r, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    r->journal = vms_restore_journal_open(r->context, describe(r), r->result->notes);
+    r->sinks = g_ptr_array_new_with_free_func((GDestroyNotify)vms_sink_free);
+    vms_failpoint("restore.journalled");
+    bool ok = run(r, error);
+    vms_failpoint("restore.ended");
+    bool ended = ok || undo(r, &cause);
+    if (!ended && error && *error) {
+        char *both = g_strdup_printf("%s; undoing it failed too: %s; run \"vmsnap recover\" when "
+                                     "the cause is gone",
+                                     (*error)->message, cause->message);
+        g_free((*error)->message);
+        (*error)->message = both;
+    }
+    g_ptr_array_unref(r->sinks);
+    vms_restore_journal_close(r->journal, ended);
+    if (r->domain)
+        virDomainFree(r->domain);
+    return ok;
 }
 
 VmsRestoreResult *vms_restore(VmsContext *context, const VmsRestoreOptions *options, GError **error)
@@ -341,21 +362,18 @@ VmsRestoreResult *vms_restore(VmsContext *context, const VmsRestoreOptions *opti
         vms_stored_open(context, options->repository, options->snapshot, error);
     if (!stored)
         return NULL;
+    const char *name = options->as ? options->as : stored->manifest->domain;
+    if (!options->disks && !vms_recover_restores_before(context, name, error))
+        return NULL;
     g_autoptr(VmsRestorePlan) plan = vms_restore_plan(context, stored, options, error);
     if (!plan)
         return NULL;
-    g_autoptr(VmsRestoreResult) result = result_new(stored);
+    g_autoptr(VmsRestoreResult) result = vms_restore_result_new(stored->hex);
     Restore r = {
         .context = context, .options = options, .stored = stored, .plan = plan, .result = result};
-    r.sinks = g_ptr_array_new_with_free_func((GDestroyNotify)vms_sink_free);
-    r.made = g_ptr_array_new_with_free_func(g_free);
-    bool ok = run(&r, error);
-    if (!ok)
-        undo(&r);
-    g_ptr_array_unref(r.sinks);
-    g_ptr_array_unref(r.made);
-    if (r.domain)
-        virDomainFree(r.domain);
+    r.xml = plan->define ? rewrite(&r, plan->xml, error) : NULL;
+    bool ok = (r.xml || !plan->define) && run_journalled(&r, error);
+    g_free(r.xml);
     if (!ok) {
         vms_prefix(error, "snapshot %.8s", stored->hex);
         return NULL;

@@ -222,9 +222,15 @@ def test_newer_catalog(vmsnap):
     vmsnap.fails(1, "list", says="newer")
 
 
-def test_older_catalog(vmsnap):
-    """One of a vmsnap that knew nothing of change tracking: all of it is there, and it is brought up to
-    date once."""
+# version: ids here of what is done, in the repository, here of what is captured
+CATALOGS = {3: ("ba520469379651c3", "c731e47c82d6cc59", "1247f30d9d9dea80"),
+            7: ("a57fc860f54bdeaf", "51bb79526e632280", "a706275839cd4a29")}
+
+
+@pytest.mark.parametrize("was", CATALOGS)
+def test_older_catalog(vmsnap, was):
+    """One of a vmsnap that knew nothing of change tracking, one that knew nothing of restores: all of it
+    is there, and it is brought up to date once."""
     def version(path):
         with contextlib.closing(sqlite3.connect(path)) as database:
             return database.execute("PRAGMA user_version").fetchone()[0]
@@ -235,18 +241,22 @@ def test_older_catalog(vmsnap):
     for file in vmsnap.state.iterdir():
         file.unlink()
     with contextlib.closing(sqlite3.connect(path)) as database:
-        database.executescript((ROOT / "tests/data/catalog-3.sql").read_text())
-    assert version(path) == 3 < newest
+        database.executescript((ROOT / f"tests/data/catalog-{was}.sql").read_text())
+    assert version(path) == was < newest
     done, captured = vmsnap.run("list", "--all", "--json").json["snapshots"]
     assert version(path) == newest
-    assert (done["id"], done["status"]) == ("ba520469379651c3", "done")
+    ids = CATALOGS[was]
+    assert (done["id"], done["status"]) == (ids[0], "done")
     assert done["repository"]["location"] == "/srv/backup"
-    assert done["repository"]["snapshot"].startswith("c731e47c82d6cc59")
-    assert (captured["id"], captured["status"]) == ("1247f30d9d9dea80", "captured")
+    assert done["repository"]["snapshot"].startswith(ids[1])
+    assert (captured["id"], captured["status"]) == (ids[2], "captured")
     for snapshot in done, captured:
         assert [disk["virtual_size"] for disk in snapshot["disks"]] == [8 << 20, 4 << 20]
-        assert [disk["tracking"] for disk in snapshot["disks"]] == [None, None]
+        methods = [disk["tracking"] and disk["tracking"]["method"] for disk in snapshot["disks"]]
+        assert methods == [None if was == 3 or snapshot is captured else "none"] * 2
         assert [note["code"] for note in snapshot["notes"]] == ["domain-shut-off"]
-    shown = vmsnap.run("show", "c731e47c", "--json").json["snapshot"]
+    shown = vmsnap.run("show", ids[1], "--json").json["snapshot"]
     assert shown["id"] == done["id"] and shown["timing"] is None
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert not database.execute("SELECT * FROM restores, restored_files").fetchall()
     assert [s["id"] for s in vmsnap.run("list", "--json").json["snapshots"]] == [captured["id"]]
