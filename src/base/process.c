@@ -21,13 +21,32 @@ typedef struct {
     GString *text[2]; /* what came of them */
 } Process;
 
-static bool start(Process *process, const char *const *argv, GError **error)
+bool vms_process_is_private(const char *variable)
+{
+    g_autofree char *name = g_ascii_strdown(variable, (gssize)strcspn(variable, "="));
+    return g_str_has_prefix(name, "vmsnap_") || g_str_has_prefix(name, "aws_") ||
+           g_str_has_suffix(name, "_proxy");
+}
+
+char **vms_process_environ(void)
+{
+    g_auto(GStrv) all = g_get_environ();
+    g_autoptr(GStrvBuilder) kept = g_strv_builder_new();
+    for (char **variable = all; *variable; variable++)
+        if (!vms_process_is_private(*variable))
+            g_strv_builder_add(kept, *variable);
+    return g_environ_setenv(g_strv_builder_end(kept), "LC_ALL", "C", TRUE);
+}
+
+static bool start(Process *process, int fd, const char *const *argv, GError **error)
 {
     g_autoptr(GError) cause = NULL;
-    g_auto(GStrv) env = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
+    g_auto(GStrv) env = vms_process_environ();
     GSpawnFlags flags = G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CLOEXEC_PIPES;
-    if (g_spawn_async_with_pipes(NULL, (char **)argv, env, flags, NULL, NULL, &process->pid, NULL,
-                                 &process->fds[0], &process->fds[1], &cause)) {
+    const int target = 3;
+    if (g_spawn_async_with_pipes_and_fds(NULL, argv, (const char *const *)env, flags, NULL, NULL,
+                                         -1, -1, -1, &fd, &target, fd >= 0 ? 1 : 0, &process->pid,
+                                         NULL, &process->fds[0], &process->fds[1], &cause)) {
         process->text[0] = g_string_new(NULL);
         process->text[1] = g_string_new(NULL);
         return true;
@@ -110,13 +129,13 @@ static bool fail(const Process *process, const char *name, GError **error)
     return vms_fail(error, code, "%s: %s", name, *why ? why : "failed without a message");
 }
 
-bool vms_process_run(const char *const *argv, GCancellable *cancellable, char **ret_stdout,
-                     GError **error)
+static bool run(int fd, const char *const *argv, GCancellable *cancellable, char **ret_stdout,
+                GError **error)
 {
     Process process = {.fds = {-1, -1}};
     if (!vms_check_cancelled(cancellable, error))
         return vms_prefix(error, "%s", argv[0]);
-    if (!start(&process, argv, error))
+    if (!start(&process, fd, argv, error))
         return false;
     bool collected = collect_all(&process, cancellable, error);
     int status = end(&process, collected);
@@ -130,4 +149,15 @@ bool vms_process_run(const char *const *argv, GCancellable *cancellable, char **
     g_string_free(process.text[0], TRUE);
     g_string_free(process.text[1], TRUE);
     return ok;
+}
+
+bool vms_process_run(const char *const *argv, GCancellable *cancellable, char **ret_stdout,
+                     GError **error)
+{
+    return run(-1, argv, cancellable, ret_stdout, error);
+}
+
+bool vms_process_run_on(int fd, const char *const *argv, GCancellable *cancellable, GError **error)
+{
+    return run(fd, argv, cancellable, NULL, error);
 }

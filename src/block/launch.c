@@ -4,6 +4,7 @@
 #include "block/launch.h"
 
 #include "base/error.h"
+#include "base/process.h"
 #include "block/nbd-socket.h"
 
 #include <errno.h>
@@ -54,10 +55,11 @@ void vms_launch_child(VmsLaunch *launch, pid_t parent)
     int null = open("/dev/null", O_RDWR);
     int listener = fcntl(launch->listen_fd, F_DUPFD, 10); /* above all that is overwritten */
     int words = fcntl(launch->stderr_pipe[1], F_DUPFD, 10);
-    if (null < 0 || listener < 0 || words < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
-        dup2(words, 2) < 0 || dup2(listener, 3) < 0)
+    int image = launch->image_fd < 0 ? null : fcntl(launch->image_fd, F_DUPFD, 10);
+    if (null < 0 || image < 0 || listener < 0 || words < 0 || dup2(null, 0) < 0 ||
+        dup2(null, 1) < 0 || dup2(words, 2) < 0 || dup2(listener, 3) < 0 || dup2(image, 4) < 0)
         _exit(126);
-    close_range(4, ~0U, 0);
+    close_range(5, ~0U, 0);
     put_number(launch->listen_pid + strlen("LISTEN_PID="), getpid());
     execve(launch->argv[0], launch->argv, launch->envp);
     static const char failed[] = "qemu-nbd: cannot be executed\n";
@@ -66,8 +68,8 @@ void vms_launch_child(VmsLaunch *launch, pid_t parent)
     _exit(127);
 }
 
-static char **make_argv(const char *path, const char *format, bool writable,
-                        const char *const *more, GError **error)
+static char **make_argv(const char *path, const char *format, int image_fd, const char *const *more,
+                        GError **error)
 {
     g_autofree char *program = g_find_program_in_path("qemu-nbd");
     if (!program)
@@ -80,14 +82,14 @@ static char **make_argv(const char *path, const char *format, bool writable,
     const char *for_writing[] = {"--cache=writeback", "--discard=unmap"};
     for (size_t i = 0; i < G_N_ELEMENTS(always); i++)
         g_ptr_array_add(argv, g_strdup(always[i]));
-    for (size_t i = 0; writable && i < G_N_ELEMENTS(for_writing); i++)
+    for (size_t i = 0; image_fd >= 0 && i < G_N_ELEMENTS(for_writing); i++)
         g_ptr_array_add(argv, g_strdup(for_writing[i]));
-    if (!writable)
+    if (image_fd < 0)
         g_ptr_array_add(argv, g_strdup("-r"));
     for (; more && *more; more++)
         g_ptr_array_add(argv, g_strdup(*more));
     g_ptr_array_add(argv, g_strdup("--"));
-    g_ptr_array_add(argv, g_strdup(path));
+    g_ptr_array_add(argv, g_strdup(image_fd < 0 ? path : "/proc/self/fd/4"));
     g_ptr_array_add(argv, NULL);
     return (char **)g_ptr_array_free(g_steal_pointer(&argv), FALSE);
 }
@@ -99,7 +101,7 @@ static bool is_replaced(const char *variable)
         if (g_str_has_prefix(variable, names[i]))
             return true;
     }
-    return false;
+    return vms_process_is_private(variable);
 }
 
 static char **make_env(VmsLaunch *launch)
@@ -117,12 +119,13 @@ static char **make_env(VmsLaunch *launch)
     return (char **)g_ptr_array_free(env, FALSE);
 }
 
-VmsLaunch *vms_launch_new(const char *path, const char *format, bool writable,
+VmsLaunch *vms_launch_new(const char *path, const char *format, int image_fd,
                           const char *const *more, int *ret_socket_path, GError **error)
 {
     g_autoptr(VmsLaunch) launch = g_new0(VmsLaunch, 1);
     launch->listen_fd = launch->stderr_pipe[0] = launch->stderr_pipe[1] = -1;
-    launch->argv = make_argv(path, format, writable, more, error);
+    launch->image_fd = image_fd;
+    launch->argv = make_argv(path, format, image_fd, more, error);
     if (!launch->argv)
         return NULL;
     launch->envp = make_env(launch);

@@ -108,8 +108,8 @@ int vms_server_socket(VmsServer *server, GError **error)
     return -1;
 }
 
-static VmsServer *start(const char *path, const char *format, bool writable,
-                        const char *const *more, GCancellable *cancellable, GError **error)
+static VmsServer *start(const char *path, const char *format, int image_fd, const char *const *more,
+                        GCancellable *cancellable, GError **error)
 {
     if (!vms_check_cancelled(cancellable, error))
         return NULL;
@@ -121,7 +121,7 @@ static VmsServer *start(const char *path, const char *format, bool writable,
     server->path = g_strdup(path);
     server->words = g_string_new(NULL);
     server->socket_path = -1;
-    server->launch = vms_launch_new(path, format, writable, more, &server->socket_path, error);
+    server->launch = vms_launch_new(path, format, image_fd, more, &server->socket_path, error);
     if (!server->launch)
         return NULL;
     server->keeper = g_thread_new("qemu-nbd", keeper, server);
@@ -143,19 +143,19 @@ static VmsServer *start(const char *path, const char *format, bool writable,
 VmsServer *vms_server_start(const char *path, const char *format, GCancellable *cancellable,
                             GError **error)
 {
-    return start(path, format, false, NULL, cancellable, error);
+    return start(path, format, -1, NULL, cancellable, error);
 }
 
 VmsServer *vms_server_start_with(const char *path, const char *format, const char *const *more,
                                  GCancellable *cancellable, GError **error)
 {
-    return start(path, format, false, more, cancellable, error);
+    return start(path, format, -1, more, cancellable, error);
 }
 
-VmsServer *vms_server_start_writable(const char *path, const char *format,
+VmsServer *vms_server_start_writable(int fd, const char *path, const char *format,
                                      GCancellable *cancellable, GError **error)
 {
-    return start(path, format, true, NULL, cancellable, error);
+    return start(path, format, fd, NULL, cancellable, error);
 }
 
 /* With the lock held. */

@@ -6,8 +6,8 @@
 
 #include <libnbd.h>
 
-/* As vms_server_start, for writing (sink). */
-VmsServer *vms_server_start_writable(const char *path, const char *format,
+/* As vms_server_start, for writing (sink), to the open file fd; path is for messages. */
+VmsServer *vms_server_start_writable(int fd, const char *path, const char *format,
                                      GCancellable *cancellable, GError **error);
 
 /* As vms_server_start, with further options of qemu-nbd, NULL-terminated. */

@@ -24,6 +24,7 @@ struct VmsSinkBackend {
 /* fd: the empty partial file, open for writing, owned by the sink and valid until free. */
 VmsSinkBackend *vms_sink_raw_new(int fd, uint64_t size, GError **error);
 
-/* path: of the empty partial file, which is turned into a qcow2 image. */
-VmsSinkBackend *vms_sink_qcow2_new(const char *path, uint64_t size, GCancellable *cancellable,
-                                   GError **error);
+/* The same; the file is turned into a qcow2 image. path: its name, for messages: it is never opened
+ * by that. */
+VmsSinkBackend *vms_sink_qcow2_new(int fd, const char *path, uint64_t size,
+                                   GCancellable *cancellable, GError **error);

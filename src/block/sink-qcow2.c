@@ -75,16 +75,17 @@ static void qcow2_free(VmsSinkBackend *backend)
     g_free(qcow2);
 }
 
-static bool create_image(const char *path, uint64_t size, GCancellable *cancellable, GError **error)
+static bool create_image(int fd, uint64_t size, GCancellable *cancellable, GError **error)
 {
     g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, size);
     /* truncates the empty file in place: inode, mode and our lock stay */
-    const char *argv[] = {"qemu-img", "create", "-q", "-f", "qcow2", "--", path, bytes, NULL};
-    return vms_process_run(argv, cancellable, NULL, error);
+    const char *argv[] = {"qemu-img", "create",       "-q",  "-f", "qcow2",
+                          "--",       VMS_PROCESS_FD, bytes, NULL};
+    return vms_process_run_on(fd, argv, cancellable, error);
 }
 
-VmsSinkBackend *vms_sink_qcow2_new(const char *path, uint64_t size, GCancellable *cancellable,
-                                   GError **error)
+VmsSinkBackend *vms_sink_qcow2_new(int fd, const char *path, uint64_t size,
+                                   GCancellable *cancellable, GError **error)
 {
     static const VmsSinkOps ops = {qcow2_write, qcow2_close, qcow2_free};
     if (size % 512 != 0)
@@ -92,9 +93,9 @@ VmsSinkBackend *vms_sink_qcow2_new(const char *path, uint64_t size, GCancellable
                              "a qcow2 image cannot have %" G_GUINT64_FORMAT
                              " bytes (not a multiple of 512); restore to raw",
                              size);
-    if (!create_image(path, size, cancellable, error))
+    if (!create_image(fd, size, cancellable, error))
         return NULL;
-    VmsServer *server = vms_server_start_writable(path, "qcow2", cancellable, error);
+    VmsServer *server = vms_server_start_writable(fd, path, "qcow2", cancellable, error);
     if (!server)
         return NULL;
     Qcow2 *qcow2 = g_new0(Qcow2, 1);

@@ -108,7 +108,7 @@ static VmsSinkBackend *open_backend(VmsSink *sink, const char *format, GCancella
     if (strcmp(format, "raw") == 0)
         return vms_sink_raw_new(sink->fd, sink->size, error);
     if (strcmp(format, "qcow2") == 0)
-        return vms_sink_qcow2_new(sink->partial, sink->size, cancellable, error);
+        return vms_sink_qcow2_new(sink->fd, sink->partial, sink->size, cancellable, error);
     return vms_fail_null(error, VMS_ERROR_UNSUPPORTED, "format %s: only raw and qcow2", format);
 }
 

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <locale.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 typedef struct {
@@ -34,6 +36,18 @@ static void open_standard_files(void)
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
             _exit(1);
+}
+
+/* Passwords, keys and pieces of guests' memory are in ours: no core dump, and nobody but root looks
+ * into /proc/PID. Children may be debugged, but leave no core with disk contents either. */
+static void keep_memory_private(void)
+{
+    struct rlimit limit;
+    prctl(PR_SET_DUMPABLE, 0);
+    if (getrlimit(RLIMIT_CORE, &limit) == 0) {
+        limit.rlim_cur = 0;
+        setrlimit(RLIMIT_CORE, &limit);
+    }
 }
 
 static char *error_json(const GError *error)
@@ -109,6 +123,7 @@ int main(int argc, char **argv)
     setlocale(LC_CTYPE, "");
     setlocale(LC_TIME, "");
     open_standard_files();
+    keep_memory_private();
     g_autoptr(VmsMeter) meter = vms_meter_new();
     g_autoptr(GError) error = NULL;
     VmsParse parse = {0};

@@ -5,6 +5,8 @@
  * part of our memory lives on in it: it is /bin/sh and virsh, with a connection of their own. */
 #include "virt/guard.h"
 
+#include "base/process.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -51,6 +53,7 @@ static VmsGuard *spawn(const char *virsh, const char *uri, const char *uuid,
 {
     const char *const words[] = {"/bin/sh", "-c", script, "vmsnap-guard", virsh, uri, uuid};
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
+    g_auto(GStrv) env = vms_process_environ();
     g_autoptr(GError) error = NULL;
     for (size_t i = 0; i < G_N_ELEMENTS(words); i++)
         g_ptr_array_add(argv, (char *)words[i]);
@@ -58,7 +61,7 @@ static VmsGuard *spawn(const char *virsh, const char *uri, const char *uuid,
         g_ptr_array_add(argv, (char *)*command);
     g_ptr_array_add(argv, NULL);
     VmsGuard *guard = g_new0(VmsGuard, 1);
-    if (g_spawn_async_with_pipes("/", (char **)argv->pdata, NULL,
+    if (g_spawn_async_with_pipes("/", (char **)argv->pdata, env,
                                  G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL |
                                      G_SPAWN_STDERR_TO_DEV_NULL | G_SPAWN_CLOEXEC_PIPES,
                                  own_session, NULL, &guard->pid, &guard->line, NULL, NULL, &error))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The file is made by us with O_EXCL, so that its device and inode are known before anything is in
- * it, and then filled by qemu-img, which truncates and writes the same inode. qemu-img is not let
- * near the base
- * (-u): the size is given, and a running guest's image is locked. */
+ * it, and then filled by qemu-img, which gets it as a descriptor: whoever may write to the
+ * directory cannot have it write elsewhere. qemu-img is not let near the base (-u): the size is
+ * given, and a running guest's image is locked. */
 #include "virt/overlay.h"
 
 #include "base/durable.h"
@@ -49,14 +49,19 @@ static bool check_same(const VmsOverlay *overlay, GError **error)
     return true;
 }
 
-static bool make_empty(VmsOverlay *overlay, GError **error)
+/* Its descriptor, -1 on failure. */
+static int make_empty(VmsOverlay *overlay, GError **error)
 {
     struct stat base, st;
-    if (stat(overlay->base, &base) < 0)
-        return vms_fail_errno(error, errno, "image %s", overlay->base);
-    int fd = open(overlay->overlay, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return vms_fail_errno(error, errno, "overlay %s", overlay->overlay);
+    if (stat(overlay->base, &base) < 0) {
+        vms_fail_errno(error, errno, "image %s", overlay->base);
+        return -1;
+    }
+    int fd = open(overlay->overlay, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        vms_fail_errno(error, errno, "overlay %s", overlay->overlay);
+        return -1;
+    }
     vms_failpoint("overlay.opened");
     int failed = fstat(fd, &st) < 0 ? errno : 0;
     if (!failed) {
@@ -65,28 +70,21 @@ static bool make_empty(VmsOverlay *overlay, GError **error)
         if (fchmod(fd, 0600) < 0 || fchown(fd, base.st_uid, base.st_gid) < 0)
             failed = errno;
     }
+    if (!failed)
+        return fd;
     close(fd);
-    return !failed || vms_fail_errno(error, failed, "overlay %s", overlay->overlay);
+    vms_fail_errno(error, failed, "overlay %s", overlay->overlay);
+    return -1;
 }
 
-static bool fill(const VmsOverlay *overlay, uint64_t capacity, GCancellable *cancellable,
+static bool fill(const VmsOverlay *overlay, int fd, uint64_t capacity, GCancellable *cancellable,
                  GError **error)
 {
     g_autofree char *size = g_strdup_printf("%" G_GUINT64_FORMAT, capacity);
-    const char *const argv[] = {"qemu-img",
-                                "create",
-                                "-q",
-                                "-u",
-                                "-f",
-                                "qcow2",
-                                "-F",
-                                overlay->base_format,
-                                "-b",
-                                overlay->base,
-                                overlay->overlay,
-                                size,
-                                NULL};
-    return vms_process_run(argv, cancellable, NULL, error) && check_same(overlay, error) &&
+    const char *const argv[] = {
+        "qemu-img",           "create", "-q",          "-u",           "-f", "qcow2", "-F",
+        overlay->base_format, "-b",     overlay->base, VMS_PROCESS_FD, size, NULL};
+    return vms_process_run_on(fd, argv, cancellable, error) && check_same(overlay, error) &&
            vms_durable_sync_parent(overlay->overlay, error);
 }
 
@@ -97,13 +95,14 @@ bool vms_overlay_create_file(VmsOverlay *overlay, uint64_t capacity, GCancellabl
         return vms_fail(error, VMS_ERROR_INVALID, "the size of %s is unknown", overlay->base);
     overlay->device = 0;
     overlay->inode = 0;
-    bool made = make_empty(overlay, error);
+    int fd = make_empty(overlay, error);
     vms_failpoint("overlay.made");
-    if (made && fill(overlay, capacity, cancellable, error))
-        return true;
-    if (overlay->inode)
+    bool ok = fd >= 0 && fill(overlay, fd, capacity, cancellable, error);
+    if (fd >= 0)
+        close(fd);
+    if (!ok && overlay->inode)
         vms_overlay_remove_file(overlay, NULL);
-    return false;
+    return ok;
 }
 
 bool vms_overlay_remove_file(const VmsOverlay *overlay, GError **error)

@@ -2,6 +2,7 @@
 """The steps of src/virt one at a time, on a guest of their own whose memory is never at rest."""
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -37,12 +38,12 @@ class Steps(Watched):
         self.dir = folder
         self.memory = folder / "memory"
 
-    def start(self, *args):
+    def start(self, *args, env=None):
         return subprocess.Popen([TOOL, self.name, *(str(arg) for arg in args)],
-                                stdout=subprocess.PIPE, text=True)
+                                stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
 
-    def run(self, *args):
-        process = self.start(*args)
+    def run(self, *args, env=None):
+        process = self.start(*args, env=env)
         out, _ = process.communicate(timeout=200)
         return Answer(process.returncode, out)
 
@@ -181,6 +182,20 @@ def test_files_of_others(steps):
     assert steps.run("switch-memory", steps.dir, steps.memory, 0).out.startswith("exists: ")
     assert steps.memory.read_text() == "mine"
     assert domains.folder_files(steps.dir) == ["memory"]
+
+
+def test_swapped_overlay(steps, tmp_path):
+    """Somebody who may write to the directory lays a link in an overlay's place before qemu-img
+    opens it: it writes where it was told to, and that the overlay is gone is noticed."""
+    victim, program = tmp_path / "victim", tmp_path / "qemu-img"
+    victim.write_text("precious")
+    program.write_text(f"#!/bin/sh\nln -sf {victim} {steps.overlay('vda')}\n"
+                       f'exec {shutil.which("qemu-img")} "$@"\n')
+    program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert steps.run("switch", steps.dir, env=env).out.startswith("exists: ")
+    assert victim.read_text() == "precious" and steps.overlay("vda").is_symlink()
+    assert steps.both() == steps.originals
 
 
 def test_cancelled_memory(steps):
