@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 #include <json-glib/json-glib.h>
+#include <string.h>
 
 struct VmsJson {
     JsonNode *node;     /* owned by the parser of the root */
@@ -24,9 +25,15 @@ static void place_free(void *data)
     g_free(place);
 }
 
-static bool check_depth(const char *text, size_t len, GError **error)
+/* Outside of strings. json-glib would take comments too, in which a quote is none. */
+static bool is_expected(char c)
 {
-    unsigned depth = 0;
+    return g_ascii_isalnum(c) || strchr(" \t\r\n{}[]:,.+-", c);
+}
+
+static bool check_structure(const char *text, size_t len, GError **error)
+{
+    unsigned depth = 0, values = 0;
     bool in_string = false;
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
@@ -37,15 +44,21 @@ static bool check_depth(const char *text, size_t len, GError **error)
                 in_string = false;
         } else if (c == '"') {
             in_string = true;
+        } else if (!is_expected(c)) {
+            return vms_fail(error, VMS_ERROR_INVALID, "malformed JSON: unexpected byte 0x%02x",
+                            (unsigned char)c);
         } else if (c == '{' || c == '[') {
+            values++;
             if (++depth > VMS_JSON_MAX_DEPTH)
                 return vms_fail(error, VMS_ERROR_INVALID, "JSON nests deeper than %d levels",
                                 VMS_JSON_MAX_DEPTH);
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
         }
+        values += c == ',';
     }
-    return true;
+    return values <= VMS_JSON_MAX_VALUES ||
+           vms_fail(error, VMS_ERROR_INVALID, "JSON of more than %u values", VMS_JSON_MAX_VALUES);
 }
 
 VmsJson *vms_json_parse(const char *text, size_t len, GError **error)
@@ -55,7 +68,7 @@ VmsJson *vms_json_parse(const char *text, size_t len, GError **error)
                              len);
     if (!g_utf8_validate_len(text, len, NULL))
         return vms_fail_null(error, VMS_ERROR_INVALID, "JSON document is not UTF-8");
-    if (!check_depth(text, len, error))
+    if (!check_structure(text, len, error))
         return NULL;
     g_autoptr(JsonParser) parser = json_parser_new_immutable();
     g_autoptr(GError) cause = NULL;

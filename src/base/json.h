@@ -9,6 +9,7 @@
 
 #define VMS_JSON_MAX_SIZE (64u << 20) /* bytes; larger documents are INVALID */
 #define VMS_JSON_MAX_DEPTH 64
+#define VMS_JSON_MAX_VALUES 1000000u /* in one document: some hundred bytes of memory each */
 
 typedef struct VmsJson VmsJson; /* a parsed document or a place in it; knows its path */
 

@@ -263,6 +263,8 @@ static bool parse_identity(VmsJson *root, VmsManifest *manifest, GError **error)
         !take_optional(versions, "qemu", &manifest->version_qemu, error))
         return false;
     manifest->frozen_filesystems = (unsigned)frozen;
+    if (strlen(manifest->id) != 16 || strspn(manifest->id, "0123456789abcdef") != 16)
+        return vms_fail(error, VMS_ERROR_INVALID, "id: \"%.40s\" is not one", manifest->id);
     if (!vms_engine_parse(engine, &manifest->engine))
         return vms_fail(error, VMS_ERROR_UNSUPPORTED,
                         "engine: \"%.40s\" is not known to this version of vmsnap", engine);

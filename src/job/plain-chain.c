@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "block/source.h"
+#include "job/plain-header.h"
 #include "job/plain-name.h"
 
 #include <errno.h>
@@ -18,7 +19,6 @@
 
 #define MAX_LAYERS 200 /* libvirt takes no more */
 #define PIECE (4u << 20)
-#define HEADER 104 /* bytes, of version 3 */
 
 typedef struct {
     char *id;     /* of its snapshot */
@@ -144,42 +144,10 @@ static char *layer_path(const char *temp, const Layer *layer)
     return g_strdup_printf("%s/%s/%s", temp, layer->id, layer->image->name);
 }
 
-static uint64_t big_endian(const uint8_t *bytes, unsigned count)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < count; i++)
-        value = value << 8 | bytes[i];
-    return value;
-}
-
-static bool read_at(int fd, void *buffer, size_t len, uint64_t offset)
-{
-    return pread(fd, buffer, len, (off_t)offset) == (ssize_t)len;
-}
-
-/* The header's own words for what it stands on, "" for nothing. NULL: no header, or one that asks
- * for more than plain clusters (an external data file, encryption, another version). */
-static char *read_header(int fd, uint64_t *ret_size)
-{
-    uint8_t header[HEADER];
-    char name[1024] = {0};
-    if (!read_at(fd, header, sizeof header, 0) || memcmp(header, "QFI\xfb", 4) != 0 ||
-        big_endian(header + 4, 4) != 3)
-        return NULL;
-    uint64_t offset = big_endian(header + 8, 8), length = big_endian(header + 16, 4);
-    uint64_t encryption = big_endian(header + 32, 4), incompatible = big_endian(header + 72, 8);
-    *ret_size = big_endian(header + 24, 8);
-    if (encryption || incompatible || length >= sizeof name || offset > INT32_MAX)
-        return NULL;
-    if (offset > 0 && !read_at(fd, name, length, offset))
-        return NULL;
-    return g_strdup(name);
-}
-
 static bool check_header(int fd, const Layer *layer, const Layer *below, GError **error)
 {
     uint64_t size = 0;
-    g_autofree char *name = read_header(fd, &size);
+    g_autofree char *name = vms_plain_header_read(fd, &size);
     g_autofree char *want = below ? vms_plain_backing(below->id, below->image->name) : g_strdup("");
     if (!name)
         return vms_fail(error, VMS_ERROR_CORRUPT, "%s is no qcow2 image of ours", layer->object);

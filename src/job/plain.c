@@ -12,6 +12,7 @@
 
 #define VERSION 1
 #define ID_BYTES 32
+#define MAX_MARK (64u << 10) /* bytes */
 
 static char *parse_mark(GBytes *bytes, GError **error)
 {
@@ -34,19 +35,20 @@ static char *parse_mark(GBytes *bytes, GError **error)
 
 bool vms_plain_find(VmsStore *store, char **ret_id, GCancellable *cancellable, GError **error)
 {
-    g_autoptr(GError) cause = NULL;
+    bool exists = false;
+    uint64_t size = 0;
     *ret_id = NULL;
-    g_autoptr(GBytes) bytes =
-        vms_store_get(store, VMS_PLAIN_MARK, 0, UINT64_MAX, cancellable, &cause);
-    if (!bytes && vms_error_is(cause, VMS_ERROR_NOT_FOUND)) {
-        /* a bucket or directory that is missing is not an empty one */
-        bool exists;
-        return vms_store_has(store, VMS_PLAIN_MARK, &exists, NULL, cancellable, error);
-    }
-    if (!bytes) {
-        g_propagate_error(error, g_steal_pointer(&cause));
+    if (!vms_store_has(store, VMS_PLAIN_MARK, &exists, &size, cancellable, error))
         return false;
-    }
+    if (!exists)
+        return true;
+    if (size > MAX_MARK)
+        return vms_fail(error, VMS_ERROR_INVALID, "%s: %s is too large", store->location,
+                        VMS_PLAIN_MARK);
+    g_autoptr(GBytes) bytes =
+        vms_store_get(store, VMS_PLAIN_MARK, 0, UINT64_MAX, cancellable, error);
+    if (!bytes)
+        return false;
     *ret_id = parse_mark(bytes, error);
     return *ret_id || vms_prefix(error, "%s: %s", store->location, VMS_PLAIN_MARK);
 }

@@ -6,6 +6,7 @@
 #include "job/fetch.h"
 #include "job/plain-memory.h"
 #include "job/plain-name.h"
+#include "job/restore-place.h"
 
 #include <errno.h>
 #include <string.h>
@@ -84,6 +85,8 @@ static bool choose_path(const VmsRestorePlan *plan, VmsPlannedDisk *disk,
             error, VMS_ERROR_USAGE,
             "it was on the block device %s: say with --disks-to DIR where its image goes",
             disk->disk->source);
+    if (!options->disks_to && !vms_restore_place_check(where, error))
+        return vms_prefix(error, "say with --disks-to DIR where its image goes");
     const char *dir = options->disks_to ? options->disks_to : where;
     g_autofree char *absolute = g_canonicalize_filename(dir, NULL);
     if (!g_file_test(absolute, G_FILE_TEST_IS_DIR))

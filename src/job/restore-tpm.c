@@ -6,6 +6,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "job/restore-place.h"
 #include "virt/tpm.h"
 
 #include <errno.h>
@@ -93,7 +94,8 @@ bool vms_restore_tpm(const VmsRestoreTpm *restore, GError **error)
         return true;
     names = vms_stored_tpm_files(restore->context, restore->stored, error);
     g_autofree char *dir = is_file ? g_path_get_dirname(to) : g_strdup(to);
-    if (!names || !check_free(to, is_file, error) || !make_directory(restore, dir, error))
+    if (!names || !vms_restore_place_check(dir, error) || !check_free(to, is_file, error) ||
+        !make_directory(restore, dir, error))
         return false;
     if (!is_file && chmod(to, 0700) < 0)
         return vms_fail_errno(error, errno, "%s", to);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define MAX_NODES 1000000
+#define MAX_NAMES (64u << 20) /* bytes of all of them */
 #define BATCH 1024
 
 typedef enum {
@@ -33,6 +34,7 @@ struct VmsTreeParse {
     bool has_type, has_subtree;
     VmsId ids[BATCH]; /* of its content, not appended yet */
     size_t pending;
+    size_t names; /* bytes */
 };
 
 static void free_node(void *data)
@@ -103,8 +105,9 @@ static bool end_node(VmsTreeParse *parse, GError **error)
         return invalid(error, "an entry lacks its name or type");
     if (parse->node->type == VMS_NODE_DIR && !parse->has_subtree)
         return invalid(error, "a directory lacks its subtree");
+    parse->names += strlen(parse->node->name);
     g_ptr_array_add(parse->tree->nodes, g_steal_pointer(&parse->node));
-    return true;
+    return parse->names <= MAX_NAMES || invalid(error, "names of more than 64 MiB");
 }
 
 static bool append_pending(VmsTreeParse *parse, GError **error)

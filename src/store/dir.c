@@ -24,6 +24,7 @@
 #define MAX_DEPTH 16
 #define SUFFIX_LEN strlen(".tmp-XXXXXX")
 #define READ_PIECE (8u << 20)
+#define MAX_GET (1u << 30)
 
 typedef struct {
     VmsStore store;
@@ -128,6 +129,9 @@ static GBytes *read_range(int fd, uint64_t offset, uint64_t length, GCancellable
         length = size - offset;
     if (offset > size || length > size - offset)
         return vms_fail_null(error, VMS_ERROR_CORRUPT, "ends at byte %" G_GUINT64_FORMAT, size);
+    if (length > MAX_GET)
+        return vms_fail_null(error, VMS_ERROR_FAILED,
+                             "%" G_GUINT64_FORMAT " bytes at once, more than %u", length, MAX_GET);
     uint8_t *to = g_try_malloc(length > 0 ? (size_t)length : 1);
     if (!to)
         return vms_fail_null(error, VMS_ERROR_FAILED, "no memory for %" G_GUINT64_FORMAT " bytes",

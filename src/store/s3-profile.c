@@ -7,6 +7,7 @@
 
 #include <gio/gio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MAX_FILE (1u << 20)
 
@@ -112,6 +113,17 @@ const char *vms_s3_profile_name(const char *name)
     return name && *name ? name : "default";
 }
 
+/* A key that this file gave is to be no secret of ours alone. */
+static bool check_mode(const char *path, const VmsS3Profile *profile, GError **error)
+{
+    struct stat st;
+    if (!profile->secret_access_key || stat(path, &st) < 0 || !(st.st_mode & (S_IRWXO | S_IWGRP)))
+        return true;
+    return vms_fail(error, VMS_ERROR_AUTH,
+                    "others can read or change it (mode %04o); run \"chmod 0600 %s\"",
+                    st.st_mode & 07777, path);
+}
+
 static bool load_file(const char *variable, const char *file, const char *section,
                       VmsS3Profile *profile, GError **error)
 {
@@ -133,6 +145,7 @@ static bool load_file(const char *variable, const char *file, const char *sectio
     }
     bool ok = len <= MAX_FILE ? vms_s3_profile_parse(text, len, section, profile, error)
                               : vms_fail(error, VMS_ERROR_USAGE, "is too long");
+    ok = ok && check_mode(path, profile, error);
     vms_secret_wipe(text, len);
     g_free(text);
     return ok || vms_prefix(error, "%s", path);

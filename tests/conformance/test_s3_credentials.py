@@ -20,6 +20,7 @@ def keys(plain):
 
 def write(path, text):
     path.write_text(text)
+    path.chmod(0o600)
     return str(path)
 
 
@@ -56,6 +57,16 @@ def test_shared_file(bare, keys, call, tmp_path):
     assert result.code == "auth" and '"typo"' in result.text, result
     result = call(env, "s3:path", "list x/", STORE_PROFILE="empty")
     assert result.code == "auth" and "aws_secret_access_key" in result.text, result
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o620, 0o602])
+def test_open_file(bare, keys, call, tmp_path, mode):
+    """Keys that others can read or change are not used."""
+    path = write(tmp_path / "credentials",
+                 f"[default]\naws_access_key_id = {keys[0]}\naws_secret_access_key = {keys[1]}\n")
+    (tmp_path / "credentials").chmod(mode)
+    result = call(bare, "s3:path", "list x/", AWS_SHARED_CREDENTIALS_FILE=path)
+    assert result.code == "auth" and f"chmod 0600 {path}" in result.text, result
 
 
 def test_home(bare, keys, call, tmp_path):

@@ -113,6 +113,13 @@ static void test_json(void)
     assert_invalid("{\"disks\":[{\"size\":12", "malformed");
     g_autofree char *deep = g_strnfill(100000, '[');
     assert_invalid(deep, "nests deeper");
+    g_autofree char *behind_a_comment = g_strconcat("/*\"*/", deep, NULL);
+    assert_invalid(behind_a_comment, "unexpected byte 0x2f");
+    g_autoptr(GString) many = g_string_new("[1");
+    for (unsigned i = 0; i < VMS_JSON_MAX_VALUES; i++)
+        g_string_append(many, ",1");
+    g_string_append_c(many, ']');
+    assert_invalid(many->str, "values");
     g_autoptr(GError) error = NULL;
     const char *text = "{\"a\":{\"b\":[\"x\"]},\"n\":9007199254740993,\"t\":true,\"z\":null}";
     g_autoptr(VmsJson) json = vms_json_parse(text, strlen(text), &error);

@@ -337,10 +337,45 @@ static void test_polynomial(void)
     g_assert_true(vms_polynomial_irreducible(random));
 }
 
+/* Each of a length that a name may have; together more than is kept. */
+static void test_tree_names(void)
+{
+    g_autofree char *name = g_strnfill(1000000, 'n');
+    g_autoptr(VmsTreeParse) parse = vms_tree_parse_new();
+    g_autoptr(GError) error = NULL;
+    bool ok = vms_tree_parse_feed(parse, "{\"nodes\":[", 10, &error);
+
+    for (unsigned i = 0; ok && i < 70; i++) {
+        g_autofree char *node =
+            g_strdup_printf("%s{\"name\":\"%u%s\",\"type\":\"file\"}", i ? "," : "", i, name);
+        ok = vms_tree_parse_feed(parse, node, strlen(node), &error);
+    }
+    g_assert_error(error, VMS_ERROR, VMS_ERROR_INVALID);
+    g_assert_nonnull(strstr(error->message, "64 MiB"));
+}
+
+/* A few KiB that are more than any index of ours: noticed before memory for it is taken. */
+static void test_bomb(void)
+{
+    VmsSealKey key = {.encrypt = {1}, .mac_k = {2}, .mac_r = {3}};
+    size_t len = VMS_OBJECT_MAX_PLAIN + 1, sealed_len = 0;
+    g_autofree char *zeroes = g_malloc0(len);
+    g_autoptr(GBytes) sealed = NULL;
+    g_autoptr(GError) error = NULL;
+
+    assert_ok((sealed = vms_object_encode(&key, zeroes, len, true, ERR)) != NULL);
+    const void *data = g_bytes_get_data(sealed, &sealed_len);
+    g_assert_cmpuint(sealed_len, <, 1 << 20);
+    g_assert_null(vms_object_decode(&key, data, sealed_len, &error));
+    g_assert_error(error, VMS_ERROR, VMS_ERROR_CORRUPT);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/repo-parse/id", test_id);
+    g_test_add_func("/repo-parse/bomb", test_bomb);
+    g_test_add_func("/repo-parse/tree-names", test_tree_names);
     g_test_add_func("/repo-parse/polynomial", test_polynomial);
     g_test_add_func("/repo-parse/pack-header", test_pack_header);
     g_test_add_func("/repo-parse/index-good", test_index_good);
