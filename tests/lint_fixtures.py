@@ -28,6 +28,9 @@ CLEAN = {
     "tests/run": "#!/bin/bash\n" + SCRIPT + 'echo "$1"\n',
     "tests/conftest.py": SCRIPT + "print(1)\n",
     "docs/operations.md": "The images are in /var/lib/libvirt/images, the password in /root/password.\n",
+    "docs/security.md": "`vm/test_a.py::test_b` `unit/test-a.c::/a/b`\n",
+    "tests/vm/test_a.py": SCRIPT + "def test_b(vm):\n    pass\n",
+    "tests/unit/test-a.c": C + 'const char *name = "/a/b";\n',
 }
 
 
@@ -94,6 +97,11 @@ VIOLATIONS = {
         {"src/base/bare.c": C + '    vms_failpoint("created");\n'},
         {"src/base/variable.c": C + "    vms_failpoint(name);\n"},
         {"src/base/beside.c": C + '    a(); vms_failpoint("create.b");\n'},
+    ],
+    "named-tests": [
+        {"docs/a.md": "`vm/test_a.py::test_c`\n"},
+        {"docs/b.md": "`vm/test_c.py::test_b`\n"},
+        {"docs/c.md": "`unit/test-a.c::/a/c`\n"},
     ],
     "unfinished": [{"src/base/later.c": C + "/* TO" "DO: check */\n"}],
 }
