@@ -107,18 +107,36 @@ static bool check_name(const VmsId *id, GBytes *sealed, GError **error)
                     "damaged: its bytes have another SHA-256 than its name");
 }
 
+/* Its bytes, which are what its name says. Once more where they are not: they may have been damaged
+ * on their way. */
+static GBytes *get_checked(VmsRepo *repo, const char *name, const VmsId *id,
+                           GCancellable *cancellable, GError **error)
+{
+    for (bool again = false;; again = true) {
+        g_autoptr(GBytes) sealed =
+            vms_store_get(repo->store, name, 0, UINT64_MAX, cancellable, error);
+
+        if (sealed == NULL)
+            return NULL;
+        if (check_name(id, sealed, again ? error : NULL))
+            return g_steal_pointer(&sealed);
+        if (again) {
+            vms_prefix(error, "%s", name);
+            return NULL;
+        }
+    }
+}
+
 GBytes *vms_object_load(VmsRepo *repo, const char *dir, const VmsId *id, GCancellable *cancellable,
                         GError **error)
 {
     g_autofree char *name = vms_object_name(dir, id);
-    g_autoptr(GBytes) sealed = vms_store_get(repo->store, name, 0, UINT64_MAX, cancellable, error);
-    GBytes *plain = NULL;
+    g_autoptr(GBytes) sealed = get_checked(repo, name, id, cancellable, error);
 
     if (sealed == NULL)
         return NULL;
-    if (check_name(id, sealed, error))
-        plain = vms_object_decode(repo->key, g_bytes_get_data(sealed, NULL),
-                                  g_bytes_get_size(sealed), error);
+    GBytes *plain = vms_object_decode(repo->key, g_bytes_get_data(sealed, NULL),
+                                      g_bytes_get_size(sealed), error);
     if (plain == NULL)
         vms_prefix(error, "%s", name);
     return plain;
@@ -137,14 +155,14 @@ bool vms_object_read(VmsRepo *repo, const char *dir, const VmsId *id, VmsCompres
                      void *user, GCancellable *cancellable, GError **error)
 {
     g_autofree char *name = vms_object_name(dir, id);
-    g_autoptr(GBytes) sealed = vms_store_get(repo->store, name, 0, UINT64_MAX, cancellable, error);
+    g_autoptr(GBytes) sealed = get_checked(repo, name, id, cancellable, error);
     g_autofree uint8_t *plain = NULL;
     size_t len = 0;
 
     if (sealed == NULL)
         return false;
-    if (!check_name(id, sealed, error) || !open_seal(repo->key, g_bytes_get_data(sealed, NULL),
-                                                     g_bytes_get_size(sealed), &plain, &len, error))
+    if (!open_seal(repo->key, g_bytes_get_data(sealed, NULL), g_bytes_get_size(sealed), &plain,
+                   &len, error))
         return vms_prefix(error, "%s", name);
     g_clear_pointer(&sealed, g_bytes_unref);
     return expand(plain, len, func, user, error) || vms_prefix(error, "%s", name);

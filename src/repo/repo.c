@@ -320,17 +320,18 @@ static GBytes *fetch_from(VmsRepo *repo, const VmsIndexPlace *place, GCancellabl
 GBytes *vms_repo_fetch_blob(VmsRepo *repo, const VmsIndexPlace *places, size_t count,
                             GCancellable *cancellable, GError **error)
 {
-    for (size_t i = 0; i < count; i++) {
+    /* once more at the end: it may have been damaged on its way */
+    for (size_t i = 0; count > 0 && i <= count; i++) {
         g_autoptr(GError) local = NULL;
-        GBytes *plain = fetch_from(repo, &places[i], cancellable, &local);
+        GBytes *plain = fetch_from(repo, &places[i % count], cancellable, &local);
 
         if (plain != NULL)
             return plain;
-        if (i + 1 == count || !vms_error_is(local, VMS_ERROR_CORRUPT)) {
+        if (i == count || !vms_error_is(local, VMS_ERROR_CORRUPT)) {
             g_propagate_error(error, g_steal_pointer(&local));
             return NULL;
         }
-        g_debug("%s; the blob is in another pack too", local->message);
+        g_debug("%s; the blob is tried again, in another pack where there is one", local->message);
     }
     return NULL;
 }

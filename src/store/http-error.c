@@ -44,9 +44,9 @@ static bool handshake_broke_off(const char *detail)
     return false;
 }
 
-static bool set_tls(GError **error, const char *server, const char *detail)
+static bool set_tls(GError **error, const char *server, const char *detail, bool answered)
 {
-    if (handshake_broke_off(detail))
+    if (answered || handshake_broke_off(detail))
         return vms_fail(error, VMS_ERROR_TRANSIENT, "%s: TLS handshake: %s", server, detail);
     if (strstr(detail, "wrong version number") || strstr(detail, "packet length too long") ||
         strstr(detail, "http request"))
@@ -56,13 +56,18 @@ static bool set_tls(GError **error, const char *server, const char *detail)
     return vms_fail(error, VMS_ERROR_FAILED, "%s: TLS handshake: %s", server, detail);
 }
 
-bool vms_http_error_set(GError **error, CURLcode code, const char *url, const char *detail,
-                        const char *ca_file)
+static bool is_no_http(CURLcode code)
 {
-    g_autofree char *server = server_of(url);
-    if (!*detail)
-        detail = curl_easy_strerror(code);
-    if (is_transient(code))
+    /* the first is what curl makes of an answer that has no HTTP header */
+    return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY;
+}
+
+bool vms_http_error_set(GError **error, CURLcode code, const VmsHttpErrorContext *context)
+{
+    g_autofree char *server = server_of(context->url);
+    const char *detail = *context->detail ? context->detail : curl_easy_strerror(code);
+    const char *ca_file = context->ca_file;
+    if (is_transient(code) || (context->answered && is_no_http(code)))
         return vms_fail(error, VMS_ERROR_TRANSIENT, "%s: %s", server, detail);
     switch (code) {
     case CURLE_PEER_FAILED_VERIFICATION:
@@ -74,8 +79,8 @@ bool vms_http_error_set(GError **error, CURLcode code, const char *url, const ch
         return vms_fail(error, VMS_ERROR_USAGE, "ca-file %s: cannot be used: %s",
                         ca_file ? ca_file : "(the system's)", detail);
     case CURLE_SSL_CONNECT_ERROR:
-        return set_tls(error, server, detail);
-    case CURLE_UNSUPPORTED_PROTOCOL: /* what curl makes of an answer that has no HTTP header */
+        return set_tls(error, server, detail, context->answered);
+    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_WEIRD_SERVER_REPLY:
         return vms_fail(error, VMS_ERROR_FAILED,
                         "%s does not speak HTTP: is it another port, or https:// instead of "

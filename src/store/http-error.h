@@ -6,6 +6,12 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* detail is curl's error buffer, ca_file nullable. Sets *error, returns false. */
-bool vms_http_error_set(GError **error, CURLcode code, const char *url, const char *detail,
-                        const char *ca_file);
+typedef struct {
+    const char *url;
+    const char *detail;  /* curl's error buffer */
+    const char *ca_file; /* nullable */
+    bool answered; /* the server has: bytes that make no sense are no wrong address any more */
+} VmsHttpErrorContext;
+
+/* Sets *error, returns false. */
+bool vms_http_error_set(GError **error, CURLcode code, const VmsHttpErrorContext *context);

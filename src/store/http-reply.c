@@ -19,6 +19,8 @@ void vms_http_reply_collect(VmsHttpReply *reply, CURL *easy)
     curl_off_t length = -1;
     curl_easy_getinfo(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     reply->length = length;
+    g_autofree char *encoding = header_of(easy, "transfer-encoding");
+    reply->end_marked = length >= 0 || encoding;
     reply->etag = header_of(easy, "etag");
     reply->content_range = header_of(easy, "content-range");
     reply->retry_after = header_of(easy, "retry-after");

@@ -45,7 +45,7 @@ struct VmsHttp {
     GQueue waiting;     /* of Transfer*, not yet with curl */
     GPtrArray *running; /* of Transfer* */
     bool quit;
-    int answered; /* atomic bool: there was a reply */
+    int answered; /* atomic bool: there was a reply, and not of a metadata service */
 };
 
 static size_t on_body(char *data, size_t size, size_t n, void *user)
@@ -85,6 +85,8 @@ static int on_seek(void *user, curl_off_t offset, int origin)
     size_t total = transfer->request->body ? g_bytes_get_size(transfer->request->body) : 0;
     if (origin != SEEK_SET || offset < 0 || (size_t)offset > total)
         return CURL_SEEKFUNC_CANTSEEK;
+    if (transfer->sent > 0)
+        transfer->reply->resent = true;
     transfer->sent = (size_t)offset;
     return CURL_SEEKFUNC_OK;
 }
@@ -341,7 +343,9 @@ static bool fail_transfer(VmsHttp *http, const Transfer *transfer, GError **erro
         return vms_fail(error, VMS_ERROR_FAILED,
                         "%.*s speaks TLS: give it as https:// instead of http://",
                         (int)(strlen("http://") + strcspn(url + strlen("http://"), "/")), url);
-    return vms_http_error_set(error, transfer->result, url, transfer->detail, http->ca_file);
+    VmsHttpErrorContext context = {url, transfer->detail, http->ca_file,
+                                   g_atomic_int_get(&http->answered)};
+    return vms_http_error_set(error, transfer->result, &context);
 }
 
 bool vms_http_run(VmsHttp *http, const VmsHttpRequest *request, VmsHttpReply *ret_reply,
@@ -359,7 +363,8 @@ bool vms_http_run(VmsHttp *http, const VmsHttpRequest *request, VmsHttpReply *re
                         request->max_body);
     if (transfer.result != CURLE_OK)
         return fail_transfer(http, &transfer, error);
-    g_atomic_int_set(&http->answered, 1);
+    if (!request->local)
+        g_atomic_int_set(&http->answered, 1);
     *ret_reply = reply;
     memset(&reply, 0, sizeof reply);
     return true;

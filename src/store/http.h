@@ -43,14 +43,18 @@ typedef struct {
 /* Strings are nullable. */
 typedef struct {
     long status;
-    int64_t length;   /* Content-Length; -1 where it is missing */
+    int64_t length;  /* Content-Length; -1 where it is missing */
+    bool end_marked; /* by Content-Length or chunks: else a connection that broke off looks whole */
+    bool resent;     /* a kept-alive connection broke off without a reply, and curl sent the body
+                        once more: the server may have got both */
     GByteArray *body; /* at most max_body, of errors 64 KiB */
     char *etag, *content_range, *retry_after, *bucket_region, *checksum_sha256, *encryption, *date;
 } VmsHttpReply;
 
 /* Blocks until the reply is whole; any status is a reply. Errors name the server: TRANSIENT for
  * what may work in a moment, AUTH for its certificate, USAGE for the CA file, CANCELLED at once
- * when cancelled, FAILED where it does not speak HTTP or TLS. */
+ * when cancelled, FAILED where it does not speak HTTP or TLS; once it has, that is TRANSIENT too.
+ */
 bool vms_http_run(VmsHttp *http, const VmsHttpRequest *request, VmsHttpReply *ret_reply,
                   GCancellable *cancellable, GError **error);
 

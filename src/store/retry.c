@@ -30,10 +30,16 @@ typedef struct {
 } Course;
 
 static _Thread_local unsigned hint_ms;
+static _Thread_local bool heard;
 
 void vms_retry_hint(unsigned delay_ms)
 {
     hint_ms = delay_ms;
+}
+
+void vms_retry_heard(void)
+{
+    heard = true;
 }
 
 static unsigned next_delay_ms(const Course *course)
@@ -61,16 +67,30 @@ static bool again(Course *course, GError **error)
         return false;
     }
     course->tries++;
+    if (heard)
+        g_atomic_int_set(&retry->answered, 1);
+    heard = false;
     unsigned most = g_atomic_int_get(&retry->answered) ? options->max_tries : options->first_tries;
     unsigned delay = next_delay_ms(course);
     int64_t next_us = g_get_monotonic_time() + (int64_t)delay * 1000;
+    unsigned asked_ms = hint_ms;
     hint_ms = 0;
-    if (course->tries >= most || next_us - course->started_us > options->max_total_ms * 1000LL)
+    bool late = next_us - course->started_us > options->max_total_ms * 1000LL;
+    if (late && asked_ms > delay / 2 && course->tries < most)
+        return vms_prefix(error, "tried %u times, and the server asks for another %u s",
+                          course->tries, asked_ms / 1000);
+    if (course->tries >= most || late)
         return most > 1 && vms_prefix(error, "tried %u times", course->tries);
     vms_progress_message(options->progress, "%s: %s: %s; retrying in %.1f s", retry->store.location,
                          course->what, (*error)->message, delay / 1000.0);
     g_clear_error(error);
     return vms_rate_sleep_until(next_us, course->cancellable, error);
+}
+
+static bool give_up(GError **error, GError **failure)
+{
+    g_propagate_error(error, g_steal_pointer(failure));
+    return false;
 }
 
 static bool answered(Retry *retry)
@@ -82,6 +102,7 @@ static bool answered(Retry *retry)
 static Course begin(Retry *retry, const char *what, GCancellable *cancellable)
 {
     hint_ms = 0;
+    heard = false;
     return (Course){retry, cancellable, what, 0, g_get_monotonic_time()};
 }
 
@@ -124,10 +145,8 @@ static bool retry_put(VmsStore *store, const char *name, GBytes *data, bool only
                 failure = g_steal_pointer(&unread);
             }
         }
-        if (!again(&course, &failure)) {
-            g_propagate_error(error, g_steal_pointer(&failure));
-            return false;
-        }
+        if (!again(&course, &failure))
+            return give_up(error, &failure);
     }
 }
 
@@ -162,10 +181,8 @@ static bool retry_has(VmsStore *store, const char *name, bool *ret_exists, uint6
         g_autoptr(GError) failure = NULL;
         if (retry->inner->ops->has(retry->inner, name, ret_exists, ret_size, cancellable, &failure))
             return answered(retry);
-        if (!again(&course, &failure)) {
-            g_propagate_error(error, g_steal_pointer(&failure));
-            return false;
-        }
+        if (!again(&course, &failure))
+            return give_up(error, &failure);
     }
 }
 
@@ -263,10 +280,8 @@ static bool retry_remove(VmsStore *store, const char *name, GCancellable *cancel
         g_autoptr(GError) failure = NULL;
         if (retry->inner->ops->remove(retry->inner, name, cancellable, &failure))
             return answered(retry);
-        if (!again(&course, &failure)) {
-            g_propagate_error(error, g_steal_pointer(&failure));
-            return false;
-        }
+        if (!again(&course, &failure))
+            return give_up(error, &failure);
     }
 }
 
@@ -302,10 +317,8 @@ static bool retry_put_part(VmsStore *store, VmsStoreParts *parts, unsigned index
         g_autoptr(GError) failure = NULL;
         if (retry->inner->ops->put_part(retry->inner, parts, index, data, cancellable, &failure))
             return answered(retry);
-        if (!again(&course, &failure)) {
-            g_propagate_error(error, g_steal_pointer(&failure));
-            return false;
-        }
+        if (!again(&course, &failure))
+            return give_up(error, &failure);
     }
 }
 
@@ -319,10 +332,8 @@ static bool retry_finish_parts(VmsStore *store, VmsStoreParts *parts, GCancellab
         g_autoptr(GError) failure = NULL;
         if (retry->inner->ops->finish_parts(retry->inner, parts, cancellable, &failure))
             return answered(retry);
-        if (!again(&course, &failure)) {
-            g_propagate_error(error, g_steal_pointer(&failure));
-            return false;
-        }
+        if (!again(&course, &failure))
+            return give_up(error, &failure);
     }
 }
 
@@ -342,10 +353,8 @@ static bool retry_abort_parts(VmsStore *store, uint64_t older_than_s, unsigned *
         if (retry->inner->ops->abort_parts(retry->inner, older_than_s, ret_count, cancellable,
                                            &failure))
             return answered(retry);
-        if (!again(&course, &failure)) {
-            g_propagate_error(error, g_steal_pointer(&failure));
-            return false;
-        }
+        if (!again(&course, &failure))
+            return give_up(error, &failure);
     }
 }
 
@@ -380,7 +389,7 @@ VmsStore *vms_retry_new(VmsStore *inner, const VmsRetryOptions *options)
     if (options)
         retry->options = *options;
     VmsRetryOptions *set = &retry->options;
-    set->max_tries = set->max_tries ? set->max_tries : 10;
+    set->max_tries = set->max_tries ? set->max_tries : 16;
     set->first_tries = set->first_tries ? set->first_tries : 4;
     set->max_total_ms = set->max_total_ms ? set->max_total_ms : 300000;
     set->first_delay_ms = set->first_delay_ms ? set->first_delay_ms : 250;

@@ -7,7 +7,7 @@
 
 /* Zero takes the default. */
 typedef struct {
-    unsigned max_tries;      /* per call, the first one included (10) */
+    unsigned max_tries;      /* per call, the first one included (16) */
     unsigned first_tries;    /* the same until the store has answered once (4): an endpoint that
                                 never answered is rather mistyped than away for a moment */
     unsigned max_total_ms;   /* no new try is begun later than this after the first (300,000) */
@@ -23,3 +23,6 @@ VmsStore *vms_retry_new(VmsStore *inner, const VmsRetryOptions *options);
 /* For stores: called before a TRANSIENT error is returned on the same thread, it makes the next
  * wait at least this long (HTTP's Retry-After). */
 void vms_retry_hint(unsigned delay_ms);
+
+/* The same, where the TRANSIENT error is the store's own answer: it is there, and only busy. */
+void vms_retry_heard(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Keys are kept until five minutes before they expire. Where they cannot be had anew, the old ones
- * are used to their end. Lock: VmsS3Credentials.lock, held while a service is asked, so that one
- * thread asks and the others get its answer. */
+/* Keys are kept until five minutes before they expire, or until the server refuses them. Where they
+ * cannot be had anew, the old ones are used to their end. Lock: VmsS3Credentials.lock, held while a
+ * service is asked, so that one thread asks and the others get its answer. */
 #include "store/s3-credentials.h"
 
 #include "base/error.h"
@@ -315,4 +315,39 @@ VmsS3Keys *vms_s3_credentials_get(VmsS3Credentials *credentials, GCancellable *c
     }
     return keys_new(kept->access_key_id, kept->secret_access_key, kept->session_token,
                     kept->expires_us);
+}
+
+static bool same_secret(const VmsSecret *a, const VmsSecret *b)
+{
+    return (!a && !b) || (a && b && a->len == b->len && memcmp(a->data, b->data, a->len) == 0);
+}
+
+static bool same_keys(const VmsS3Keys *a, const VmsS3Keys *b)
+{
+    return g_str_equal(a->access_key_id, b->access_key_id) &&
+           same_secret(a->secret_access_key, b->secret_access_key) &&
+           same_secret(a->session_token, b->session_token);
+}
+
+bool vms_s3_credentials_renew(VmsS3Credentials *credentials, const VmsS3Keys *refused,
+                              bool *ret_others, GCancellable *cancellable, GError **error)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&credentials->lock);
+    *ret_others = credentials->kept && !same_keys(credentials->kept, refused);
+    if (*ret_others) /* another thread was first */
+        return true;
+    g_autoptr(GError) failure = NULL;
+    VmsS3Keys *fresh = find(credentials, cancellable, &failure);
+    if (!fresh && (vms_error_is(failure, VMS_ERROR_TRANSIENT) ||
+                   vms_error_is(failure, VMS_ERROR_CANCELLED))) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return false;
+    }
+    if (!fresh)
+        return true;
+    *ret_others = !same_keys(fresh, refused);
+    credentials->asked_us = g_get_real_time();
+    vms_s3_keys_free(credentials->kept);
+    credentials->kept = fresh;
+    return true;
 }

@@ -31,5 +31,11 @@ void vms_s3_credentials_free(VmsS3Credentials *credentials);
 VmsS3Keys *vms_s3_credentials_get(VmsS3Credentials *credentials, GCancellable *cancellable,
                                   GError **error);
 
+/* The server has refused these: looks again where they came from. *ret_others: there are other keys
+ * now, which the next get gives. An error only where the answer may be another one in a moment
+ * (TRANSIENT) or the call was cancelled. */
+bool vms_s3_credentials_renew(VmsS3Credentials *credentials, const VmsS3Keys *refused,
+                              bool *ret_others, GCancellable *cancellable, GError **error);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsS3Credentials, vms_s3_credentials_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmsS3Keys, vms_s3_keys_free)

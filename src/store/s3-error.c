@@ -75,10 +75,13 @@ static void read_fault(const VmsHttpReply *reply, VmsS3Fault *ret_fault)
     vms_s3_xml_fault((const char *)reply->body->data, reply->body->len, ret_fault);
 }
 
-/* Retry-After as a number of seconds; a date is rare and not read. */
-static void take_hint(const VmsHttpReply *reply)
+/* Retry-After as a number of seconds; a date is rare and not read. Who speaks S3 is no proxy in
+ * front of nothing. */
+static void take_hint(const VmsHttpReply *reply, const VmsS3Fault *fault)
 {
     guint64 seconds;
+    if (*fault->code || reply->status == 429)
+        vms_retry_heard();
     if (reply->retry_after &&
         g_ascii_string_to_unsigned(reply->retry_after, 10, 0, 3600, &seconds, NULL))
         vms_retry_hint((unsigned)seconds * 1000);
@@ -143,11 +146,31 @@ bool vms_s3_error_set(GError **error, const VmsHttpReply *reply, const VmsS3Erro
         hint = codes[i].hint;
     }
     if (code == VMS_ERROR_TRANSIENT)
-        take_hint(reply);
+        take_hint(reply, &fault);
     g_autofree char *advice = hint_of(reply, &fault, hint, context);
     return vms_fail(error, code, "HTTP %ld%s%s%s%s%s%s", reply->status, *fault.code ? " " : "",
                     fault.code, *fault.message ? ": " : "", fault.message, advice ? ": " : "",
                     advice ? advice : "");
+}
+
+bool vms_s3_error_in_body(const VmsHttpReply *reply)
+{
+    if (reply->status < 200 || reply->status > 299 || reply->body->len == 0)
+        return false;
+    g_auto(VmsS3Fault) fault = {0};
+    read_fault(reply, &fault);
+    return *fault.code != '\0';
+}
+
+bool vms_s3_error_is_expired(const VmsHttpReply *reply)
+{
+    static const char *const names[] = {"ExpiredToken", "TokenRefreshRequired", "InvalidToken",
+                                        "InvalidAccessKeyId", NULL};
+    if (reply->status != 400 && reply->status != 401 && reply->status != 403)
+        return false;
+    g_auto(VmsS3Fault) fault = {0};
+    read_fault(reply, &fault);
+    return g_strv_contains(names, fault.code);
 }
 
 bool vms_s3_error_is_unsupported(const VmsHttpReply *reply)

@@ -41,6 +41,10 @@ static bool get_page(Listing *listing, VmsS3Page *ret_page, GError **error)
         return vms_s3_request_fail(bucket, &reply, error);
     if (vms_s3_xml_page((const char *)reply.body->data, reply.body->len, ret_page, error))
         return true;
+    if (vms_s3_error_in_body(&reply)) {
+        g_clear_error(error);
+        return vms_s3_request_fail(bucket, &reply, error);
+    }
     return vms_prefix(error, "the server's listing cannot be read");
 }
 

@@ -12,7 +12,6 @@
 #include "base/text.h"
 #include "store/s3-private.h"
 #include "store/s3-xml-uploads.h"
-#include "store/s3-xml.h"
 
 #include <string.h>
 
@@ -151,7 +150,8 @@ bool vms_s3_put_part(VmsStore *store, VmsStoreParts *base, unsigned index, GByte
     if (!vms_s3_success(&reply))
         return fail_with(s3, &reply, error);
     if (!reply.etag || !*reply.etag)
-        return vms_fail(error, VMS_ERROR_FAILED, "the server gives no ETag for a part");
+        return vms_fail(error, reply.end_marked ? VMS_ERROR_FAILED : VMS_ERROR_TRANSIENT,
+                        "the server gives no ETag for a part");
     if (!check_sum(s3, parts, index, &reply, &sums, cancellable, error))
         return false;
     take_part(parts, index, reply.etag, sums.md5);
@@ -206,19 +206,6 @@ static bool check_made(VmsS3 *s3, S3Parts *parts, GCancellable *cancellable, GEr
     return true;
 }
 
-/* The answer to a request that the server took: an error may come after the 200. */
-static bool check_answer(VmsS3 *s3, const VmsHttpReply *reply, GError **error)
-{
-    const char *text = (const char *)reply->body->data;
-    if (vms_s3_xml_is_completed(text, reply->body->len))
-        return true;
-    g_auto(VmsS3Fault) fault = {0};
-    vms_s3_xml_fault(text, reply->body->len, &fault);
-    if (*fault.code)
-        return fail_with(s3, reply, error);
-    return vms_fail(error, VMS_ERROR_TRANSIENT, "the server's answer cannot be read");
-}
-
 bool vms_s3_finish_parts(VmsStore *store, VmsStoreParts *base, GCancellable *cancellable,
                          GError **error)
 {
@@ -233,11 +220,11 @@ bool vms_s3_finish_parts(VmsStore *store, VmsStoreParts *base, GCancellable *can
     if (!send_body(s3, "POST", url, body, &sums, &reply, cancellable, error))
         return false;
     vms_failpoint("multipart.completed");
-    bool gone = reply.status == 404 && asked_before;
+    bool gone = reply.status == 404 && (asked_before || reply.resent);
     if (!gone && !vms_s3_success(&reply))
         return fail_with(s3, &reply, error);
-    if (!gone && !check_answer(s3, &reply, error))
-        return false;
+    if (!gone && !vms_s3_xml_is_completed((const char *)reply.body->data, reply.body->len))
+        return vms_fail(error, VMS_ERROR_TRANSIENT, "the server's answer cannot be read");
     return parts->finished = check_made(s3, parts, cancellable, error);
 }
 

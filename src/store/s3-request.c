@@ -10,6 +10,7 @@
 
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define SHA256_BYTES 32
+#define MAX_KEYS 3 /* that one request is tried with */
 
 static bool find_region(const VmsS3Options *options, char **ret_region, GError **error)
 {
@@ -118,11 +119,10 @@ static bool check_keys(const VmsS3Keys *keys, GError **error)
     return true;
 }
 
-bool vms_s3_request_run(VmsS3Bucket *bucket, const VmsS3Request *request, VmsHttpReply *ret_reply,
-                        GCancellable *cancellable, GError **error)
+static bool send_with(VmsS3Bucket *bucket, const VmsS3Request *request, const VmsS3Keys *keys,
+                      VmsHttpReply *ret_reply, GCancellable *cancellable, GError **error)
 {
-    g_autoptr(VmsS3Keys) keys = vms_s3_credentials_get(bucket->credentials, cancellable, error);
-    if (!keys || !check_keys(keys, error))
+    if (!check_keys(keys, error))
         return false;
     g_autoptr(GPtrArray) headers = headers_of(request, keys);
     VmsHttpSign sign = {
@@ -142,6 +142,26 @@ bool vms_s3_request_run(VmsS3Bucket *bucket, const VmsS3Request *request, VmsHtt
     return vms_http_run(bucket->http, &http, ret_reply, cancellable, error);
 }
 
+bool vms_s3_request_run(VmsS3Bucket *bucket, const VmsS3Request *request, VmsHttpReply *ret_reply,
+                        GCancellable *cancellable, GError **error)
+{
+    for (unsigned left = MAX_KEYS;; left--) {
+        g_autoptr(VmsS3Keys) keys = vms_s3_credentials_get(bucket->credentials, cancellable, error);
+        g_auto(VmsHttpReply) reply = {0};
+        bool others = false;
+        if (!keys || !send_with(bucket, request, keys, &reply, cancellable, error))
+            return false;
+        if (left > 1 && vms_s3_error_is_expired(&reply) &&
+            !vms_s3_credentials_renew(bucket->credentials, keys, &others, cancellable, error))
+            return false;
+        if (!others) {
+            *ret_reply = reply;
+            memset(&reply, 0, sizeof reply);
+            return true;
+        }
+    }
+}
+
 bool vms_s3_request_fail(VmsS3Bucket *bucket, const VmsHttpReply *reply, GError **error)
 {
     g_autoptr(VmsS3Keys) keys = vms_s3_credentials_get(bucket->credentials, NULL, NULL);
@@ -152,7 +172,7 @@ bool vms_s3_request_fail(VmsS3Bucket *bucket, const VmsHttpReply *reply, GError 
 
 bool vms_s3_success(const VmsHttpReply *reply)
 {
-    return reply->status >= 200 && reply->status <= 299;
+    return reply->status >= 200 && reply->status <= 299 && !vms_s3_error_in_body(reply);
 }
 
 /* "5d41…" of 32 hex digits: an MD5 sum, unless the server encrypts with keys of its own. */

@@ -30,14 +30,15 @@ typedef struct {
     size_t max_body;
 } VmsS3Request;
 
-/* Signs, sends, waits. Any status is a reply. */
+/* Signs, sends, waits. Any status is a reply. Keys that are refused as expired are looked for once
+ * more, and the request is sent again with others where there are any. */
 bool vms_s3_request_run(VmsS3Bucket *bucket, const VmsS3Request *request, VmsHttpReply *ret_reply,
                         GCancellable *cancellable, GError **error);
 
 /* vms_s3_error_set for a reply from this bucket. */
 bool vms_s3_request_fail(VmsS3Bucket *bucket, const VmsHttpReply *reply, GError **error);
 
-/* True for a 2xx. */
+/* True for a 2xx that is meant so: its body is no S3 error. */
 bool vms_s3_success(const VmsHttpReply *reply);
 
 /* False where the reply's ETag looks like an MD5 sum and is another one than md5, in hex. */

@@ -23,6 +23,15 @@ static bool run(Sweep *sweep, const char *method, const char *url, VmsHttpReply 
     return vms_s3_request_run(sweep->bucket, &request, ret_reply, sweep->cancellable, error);
 }
 
+/* A reply that is not the document it should be: *error says so. */
+static bool fail_unread(Sweep *sweep, const VmsHttpReply *reply, const char *what, GError **error)
+{
+    if (!vms_s3_error_in_body(reply))
+        return vms_prefix(error, "the server's list of %s cannot be read", what);
+    g_clear_error(error);
+    return vms_s3_request_fail(sweep->bucket, reply, error);
+}
+
 /* *ret_idle: no part since before_s. An upload that is gone is not idle. */
 static bool is_idle(Sweep *sweep, const char *object, const char *id, bool *ret_idle,
                     GError **error)
@@ -41,7 +50,7 @@ static bool is_idle(Sweep *sweep, const char *object, const char *id, bool *ret_
         if (reply.status != 200)
             return vms_s3_request_fail(sweep->bucket, &reply, error);
         if (!vms_s3_xml_parts((const char *)reply.body->data, reply.body->len, &page, error))
-            return vms_prefix(error, "the server's list of parts cannot be read");
+            return fail_unread(sweep, &reply, "parts", error);
         if (page.latest_s > sweep->before_s)
             return true;
         if (page.truncated && page.next <= after)
@@ -88,7 +97,7 @@ static bool get_page(Sweep *sweep, const VmsS3Uploads *before, VmsS3Uploads *ret
     if (reply.status != 200)
         return vms_s3_request_fail(sweep->bucket, &reply, error);
     if (!vms_s3_xml_uploads((const char *)reply.body->data, reply.body->len, ret_page, error))
-        return vms_prefix(error, "the server's list of uploads cannot be read");
+        return fail_unread(sweep, &reply, "uploads", error);
     if (ret_page->truncated &&
         (!ret_page->next_key || (g_strcmp0(ret_page->next_key, before->next_key) == 0 &&
                                  g_strcmp0(ret_page->next_id, before->next_id) == 0)))

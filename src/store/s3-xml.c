@@ -61,11 +61,12 @@ bool vms_s3_xml_read(const char *text, size_t len, VmsS3XmlFunc ended, void *use
     g_autoptr(GMarkupParseContext) context =
         g_markup_parse_context_new(&parser, G_MARKUP_TREAT_CDATA_AS_TEXT, &reader, NULL);
     g_autoptr(GError) wrong = NULL;
-    bool ok = g_markup_parse_context_parse(context, len > 0 ? text : "", (gssize)len, &wrong) &&
-              g_markup_parse_context_end_parse(context, &wrong);
+    bool so_far = g_markup_parse_context_parse(context, len > 0 ? text : "", (gssize)len, &wrong);
+    bool ok = so_far && g_markup_parse_context_end_parse(context, &wrong);
     g_string_free(reader.path, TRUE);
     g_string_free(reader.text, TRUE);
-    return ok || vms_fail(error, VMS_ERROR_INVALID, "%.200s", wrong->message);
+    return ok || vms_fail(error, so_far ? VMS_ERROR_TRANSIENT : VMS_ERROR_INVALID, "%.200s",
+                          wrong->message);
 }
 
 typedef struct {

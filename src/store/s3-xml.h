@@ -11,7 +11,8 @@
 /* At the end of each element: path is "/ListBucketResult/Contents/Key". Sets *error to stop. */
 typedef void (*VmsS3XmlFunc)(void *user, const char *path, const char *text, GError **error);
 
-/* INVALID where text is not well-formed, or is nested without need. */
+/* INVALID where text is not well-formed, or is nested without need; TRANSIENT where it ends too
+ * early. So with all that follows. */
 bool vms_s3_xml_read(const char *text, size_t len, VmsS3XmlFunc ended, void *user, GError **error);
 
 typedef struct {

@@ -16,6 +16,7 @@
 #define MAX_GET (1u << 30)
 #define MAX_PROBE 65536
 #define MAX_ANSWER 65536
+#define OTHER_BYTES "the server stored other bytes than were sent"
 
 enum { UNKNOWN, YES, NO };
 
@@ -40,20 +41,26 @@ static bool check_bucket(VmsS3 *s3, GCancellable *cancellable, GError **error)
     return true;
 }
 
-/* HEAD was refused, without a word why: the same for one byte, whose refusal has a body. */
+/* HEAD was refused, without a word why, or confirmed without what an object has: the same for one
+ * byte, whose refusal has a body. */
 static bool look_with_get(VmsS3 *s3, const char *url, bool *ret_exists, uint64_t *ret_size,
                           GCancellable *cancellable, GError **error)
 {
-    VmsS3Request request = {.method = "GET", .url = url, .range = "0-0", .max_body = 1};
+    VmsS3Request request = {.method = "GET", .url = url, .range = "0-0", .max_body = MAX_ANSWER};
     g_auto(VmsHttpReply) reply = {0};
     if (!vms_s3_request_run(&s3->bucket, &request, &reply, cancellable, error))
         return false;
     uint64_t first, size = 0;
     bool whole = reply.status == 200 || reply.status == 416;
     if (reply.status == 206 && !vms_s3_range_parse(reply.content_range, &first, &size))
-        return vms_fail(error, VMS_ERROR_FAILED, "the server's Content-Range is wrong");
-    if (!whole && reply.status != 206 && (reply.status != 404 || vms_s3_error_is_no_bucket(&reply)))
+        return vms_fail(error, reply.end_marked ? VMS_ERROR_FAILED : VMS_ERROR_TRANSIENT,
+                        "the server's Content-Range is wrong");
+    if (vms_s3_error_in_body(&reply) ||
+        (!whole && reply.status != 206 &&
+         (reply.status != 404 || vms_s3_error_is_no_bucket(&reply))))
         return fail_with(s3, &reply, error);
+    if (reply.status == 200 && !reply.end_marked)
+        return vms_fail(error, VMS_ERROR_TRANSIENT, "the reply broke off");
     *ret_exists = reply.status != 404;
     *ret_size = reply.status == 200 ? reply.body->len : size;
     return true;
@@ -74,7 +81,7 @@ static bool s3_has(VmsStore *store, const char *name, bool *ret_exists, uint64_t
     }
     if (reply.status >= 500 || reply.status == 429)
         return fail_with(s3, &reply, error);
-    if (!vms_s3_success(&reply) || reply.length < 0)
+    if (!vms_s3_success(&reply) || reply.length < 0 || !reply.etag)
         return look_with_get(s3, url, ret_exists, ret_size, cancellable, error);
     g_atomic_int_set(&s3->bucket_seen, 1);
     *ret_exists = true;
@@ -107,6 +114,8 @@ static GBytes *get_at_end(VmsS3 *s3, const char *name, uint64_t offset, uint64_t
 static GBytes *check_part(VmsHttpReply *reply, uint64_t offset, uint64_t length, GError **error)
 {
     uint64_t first, size;
+    if (!reply->end_marked)
+        return vms_fail_null(error, VMS_ERROR_TRANSIENT, "the reply broke off");
     if (!vms_s3_range_parse(reply->content_range, &first, &size) || first != offset)
         return vms_fail_null(error, VMS_ERROR_FAILED,
                              "the server sent another range than asked for (\"%.60s\")",
@@ -114,13 +123,17 @@ static GBytes *check_part(VmsHttpReply *reply, uint64_t offset, uint64_t length,
     uint64_t rest = size > offset ? size - offset : 0;
     if (length != UINT64_MAX && length > rest)
         return vms_fail_null(error, VMS_ERROR_CORRUPT, "ends at byte %" G_GUINT64_FORMAT, size);
-    if (reply->body->len != MIN(length, rest))
+    if (reply->body->len < MIN(length, rest))
         return vms_fail_null(error, VMS_ERROR_TRANSIENT, "the reply is too short");
+    if (reply->body->len > MIN(length, rest))
+        return vms_fail_null(error, VMS_ERROR_FAILED, "the server sent more than was asked for");
     return take_body(reply);
 }
 
 static GBytes *check_whole(VmsHttpReply *reply, uint64_t offset, uint64_t length, GError **error)
 {
+    if (!reply->end_marked)
+        return vms_fail_null(error, VMS_ERROR_TRANSIENT, "the reply broke off");
     if (reply->length >= 0 && (uint64_t)reply->length != reply->body->len)
         return vms_fail_null(error, VMS_ERROR_TRANSIENT, "the reply is too short");
     bool asked_part = offset > 0 || length != UINT64_MAX;
@@ -145,14 +158,18 @@ static GBytes *s3_get(VmsStore *store, const char *name, uint64_t offset, uint64
     else if (offset > 0)
         range = g_strdup_printf("%" G_GUINT64_FORMAT "-", offset);
     g_autofree char *url = vms_s3_url_object(&s3->bucket.url, name);
-    VmsS3Request request = {
-        .method = "GET", .url = url, .range = range, .max_body = to_end ? MAX_GET : length};
+    VmsS3Request request = {.method = "GET",
+                            .url = url,
+                            .range = range,
+                            .max_body = to_end ? MAX_GET : MAX(length, MAX_ANSWER)};
     g_auto(VmsHttpReply) reply = {0};
     if (!vms_s3_request_run(&s3->bucket, &request, &reply, cancellable, error))
         return NULL;
-    if (reply.status == 206)
+    /* objects have an ETag, and what has none may be an error that came after the 200 */
+    bool is_object = reply.etag || reply.body->len > MAX_ANSWER || !vms_s3_error_in_body(&reply);
+    if (reply.status == 206 && is_object)
         return check_part(&reply, offset, length, error);
-    if (reply.status == 200)
+    if (reply.status == 200 && is_object)
         return check_whole(&reply, offset, length, error);
     if (reply.status == 416)
         return get_at_end(s3, name, offset, length, cancellable, error);
@@ -162,8 +179,26 @@ static GBytes *s3_get(VmsStore *store, const char *name, uint64_t offset, uint64
     return NULL;
 }
 
+static bool read_back(VmsS3 *s3, const char *name, GBytes *data, GCancellable *cancellable,
+                      GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    g_autoptr(GBytes) back = s3_get(&s3->store, name, 0, UINT64_MAX, cancellable, &failure);
+    if (back && g_bytes_equal(back, data))
+        return true;
+    if (back)
+        return vms_fail(error, VMS_ERROR_TRANSIENT, OTHER_BYTES);
+    if (vms_error_is(failure, VMS_ERROR_NOT_FOUND))
+        return vms_fail(error, VMS_ERROR_TRANSIENT,
+                        "the server said that it is stored, and has "
+                        "stored nothing");
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return false;
+}
+
 /* The server has checked x-amz-content-sha256 if it checks anything; this is for the others. An
- * ETag that differs proves nothing by itself, so then the object is read back. */
+ * ETag that differs proves nothing by itself, so then the object is read back; so it is where there
+ * is none, since then it may not have been an S3 server that said 200. */
 static bool check_stored(VmsS3 *s3, const char *name, GBytes *data, GChecksum *checksum,
                          const VmsHttpReply *reply, GCancellable *cancellable, GError **error)
 {
@@ -173,18 +208,17 @@ static bool check_stored(VmsS3 *s3, const char *name, GBytes *data, GChecksum *c
         g_checksum_get_digest(checksum, digest, &len);
         g_autofree char *want = g_base64_encode(digest, len);
         return g_str_equal(want, reply->checksum_sha256) ||
-               vms_fail(error, VMS_ERROR_TRANSIENT, "the server stored other bytes than were sent");
+               vms_fail(error, VMS_ERROR_TRANSIENT, OTHER_BYTES);
     }
+    if (!reply->etag)
+        return read_back(s3, name, data, cancellable, error);
     if (g_atomic_int_get(&s3->etag_is_other))
         return true;
     g_autofree char *md5 = g_compute_checksum_for_bytes(G_CHECKSUM_MD5, data);
     if (vms_s3_etag_may_be(reply, md5))
         return true;
-    g_autoptr(GBytes) back = s3_get(&s3->store, name, 0, UINT64_MAX, cancellable, error);
-    if (!back)
+    if (!read_back(s3, name, data, cancellable, error))
         return false;
-    if (!g_bytes_equal(back, data))
-        return vms_fail(error, VMS_ERROR_TRANSIENT, "the server stored other bytes than were sent");
     g_atomic_int_set(&s3->etag_is_other, 1);
     return true;
 }
@@ -246,7 +280,9 @@ static bool put_only_new(VmsS3 *s3, const char *name, GBytes *data, GChecksum *c
         return false;
     if (reply.status == 412) {
         g_atomic_int_set(&s3->conditional, YES);
-        return vms_fail(error, VMS_ERROR_EXISTS, "exists already");
+        /* what is there may have come by the first of the two: who tries again finds out */
+        return reply.resent ? vms_fail(error, VMS_ERROR_TRANSIENT, "was sent twice")
+                            : vms_fail(error, VMS_ERROR_EXISTS, "exists already");
     }
     if (conditional == UNKNOWN && vms_s3_error_is_unsupported(&reply)) {
         g_atomic_int_set(&s3->conditional, NO);

@@ -5,6 +5,7 @@ import pathlib
 import shlex
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from hostile import Hostile
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end too
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/lab"))  # faults.py
 BUILD = pathlib.Path(os.environ.get("VMSNAP_BUILD", ROOT / "build")).resolve()
 S3 = ROOT / "tests/lab/s3"
 # a test sees only the credentials and proxies that it sets itself
@@ -100,14 +102,14 @@ class Result:
 
 @pytest.fixture
 def call():
-    """call(server.env, "s3:path", "put a 10", …): runs store-tool."""
-    def run(env, spec, *commands, wait=True, **extra):
+    """call(server.env, "s3:path", "put a 10", …): runs store-tool, by the command inside."""
+    def run(env, spec, *commands, wait=True, inside=(), **extra):
         words = []
         for command in commands:
             words += (["+"] if words else []) + command.split(" ")
         merged = CLEAN | {k: v for k, v in (env | extra).items() if v is not None}
         started = time.monotonic()
-        process = subprocess.Popen([BUILD / "tests/conformance/store-tool", spec, *words],
+        process = subprocess.Popen([*inside, BUILD / "tests/conformance/store-tool", spec, *words],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                    env=merged)
 

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "store/dir.h"
+#include "store/fault.h"
 #include "store/mem.h"
 #include "store/rate.h"
 #include "store/retry.h"
@@ -35,6 +36,10 @@ VmsStore *open_store(const char *spec, GError **error)
     if (g_str_has_prefix(spec, "retry+")) {
         VmsStore *inner = open_store(spec + strlen("retry+"), error);
         return inner ? vms_retry_new(inner, NULL) : NULL;
+    }
+    if (g_str_has_prefix(spec, "fault+")) {
+        VmsStore *inner = open_store(spec + strlen("fault+"), error);
+        return inner ? vms_fault_new(inner) : NULL;
     }
     if (g_str_has_prefix(spec, "rate+")) {
         VmsStore *inner = open_store(spec + strlen("rate+"), error);

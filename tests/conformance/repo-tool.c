@@ -10,11 +10,14 @@
  *   lock REPO shared|exclusive       lock, print "locked", hold until stdin ends
  *   huge REPO CHUNKS zero|mixed      a disk of CHUNKS MiB: write its tree, read it back
  *   stop REPO FILE                   add FILE, wait for its first pack, give up
+ *
+ * REPO is a directory, or "retry+s3:path" with the server in the environment.
  */
 #include "quick-repo.h"
 
 #include "base/error.h"
 #include "codec/hash.h"
+#include "open-store.h"
 #include "repo/lock.h"
 #include "repo/reader.h"
 #include "repo/snapshot.h"
@@ -50,11 +53,17 @@ static void print_id(const VmsId *id)
     printf("%s\n", hex);
 }
 
+/* A directory, or what open-store.h says. */
+static VmsStore *open_place(const char *place, bool create, GError **error)
+{
+    return strstr(place, "s3:") ? open_store(place, error) : vms_dir_open(place, create, error);
+}
+
 static bool open_repo(Opened *opened, const char *path, GError **error)
 {
     g_autoptr(VmsSecret) secret = password();
 
-    opened->store = vms_dir_open(path, false, error);
+    opened->store = open_place(path, false, error);
     if (opened->store == NULL)
         return false;
     opened->repo = vms_repo_open(opened->store, secret, g_getenv("VMS_TEST_CACHE"), NULL, error);
@@ -66,7 +75,7 @@ static bool init(Opened *opened, char **argv, GError **error)
     g_autoptr(VmsSecret) secret = password();
     VmsId id;
 
-    opened->store = vms_dir_open(argv[0], true, error);
+    opened->store = open_place(argv[0], true, error);
     if (opened->store == NULL || !vms_repo_init(opened->store, secret, &id, NULL, error))
         return false;
     print_id(&id);
@@ -78,7 +87,7 @@ static bool init_quick(Opened *opened, char **argv, GError **error)
     g_autoptr(VmsSecret) secret = password();
     VmsId id;
 
-    opened->store = vms_dir_open(argv[0], true, error);
+    opened->store = open_place(argv[0], true, error);
     if (opened->store == NULL || !quick_repo_init(opened->store, secret, &id, error))
         return false;
     print_id(&id);

@@ -6,12 +6,14 @@
  *     store-tool STORE has|remove NAME
  *     store-tool STORE list PREFIX
  *     store-tool STORE upload NAME SIZE        the same bytes as put, by store/upload.h
+ *     store-tool STORE parts NAME              5 MiB and 10 bytes in two parts, one after the other
  *     store-tool STORE hang NAME SIZE          begins an upload, says so, and waits to be killed
  *     store-tool STORE abort SECONDS           drops older uploads; prints how many
  *
  * "+" between commands runs them one after the other on the same store. Prints "ok", with the size
  * and SHA-256 of what was read or the names of what was listed, or "CODE: message". STORE_CANCEL_MS
- * cancels after so long; STORE_STALL_S sets the stall timeout. Exit status 0 if all were ok. */
+ * cancels after so long; STORE_STALL_S sets the stall timeout, STORE_TRIES and STORE_DELAY_MS what
+ * retry+ does. Exit status 0 if all were ok. */
 #include "base/error.h"
 #include "base/progress.h"
 #include "open-store.h"
@@ -96,6 +98,25 @@ static bool run_upload(VmsStore *store, char **args, GError **error)
     return true;
 }
 
+static bool run_parts(VmsStore *store, const char *name, GError **error)
+{
+    enum { PART = 5 << 20, REST = 10 }; /* the least that S3 takes */
+    const VmsStoreOps *ops = store->ops;
+    g_autoptr(GBytes) data = pattern(PART + REST);
+    VmsStoreParts *parts = ops->begin_parts(store, name, PART + REST, PART, cancellable, error);
+    bool ok = parts != NULL;
+    for (unsigned i = 0; ok && i < 2; i++) {
+        g_autoptr(GBytes) part = g_bytes_new_from_bytes(data, i * PART, i == 0 ? PART : REST);
+        ok = ops->put_part(store, parts, i, part, cancellable, error);
+    }
+    ok = ok && ops->finish_parts(store, parts, cancellable, error);
+    if (parts)
+        ops->free_parts(store, parts);
+    if (ok)
+        printf("ok\n");
+    return ok || vms_prefix(error, "put %s", name);
+}
+
 static bool run_abort(VmsStore *store, const char *seconds, GError **error)
 {
     unsigned count = 0;
@@ -125,6 +146,8 @@ static bool run(VmsStore *store, char **args, int n, GError **error)
         return run_has(store, args[1], error);
     if (n == 3 && (g_str_equal(args[0], "upload") || g_str_equal(args[0], "hang")))
         return run_upload(store, args, error);
+    if (n == 2 && g_str_equal(args[0], "parts"))
+        return run_parts(store, args[1], error);
     if (n == 2 && g_str_equal(args[0], "abort"))
         return run_abort(store, args[1], error);
     bool ok;
@@ -139,18 +162,27 @@ static bool run(VmsStore *store, char **args, int n, GError **error)
     return ok;
 }
 
+static unsigned number_of(const char *variable)
+{
+    const char *text = g_getenv(variable);
+    return text ? (unsigned)atoi(text) : 0;
+}
+
 static VmsStore *open_spec(const char *spec, GError **error)
 {
     static VmsProgress progress = {.message = on_message};
-    static const VmsRetryOptions retry = {.progress = &progress, .first_delay_ms = 100};
+    unsigned tries = number_of("STORE_TRIES"), delay = number_of("STORE_DELAY_MS");
+    VmsRetryOptions retry = {.progress = &progress,
+                             .max_tries = tries,
+                             .first_tries = tries,
+                             .first_delay_ms = delay ? delay : 100};
     bool with_retry = g_str_has_prefix(spec, "retry+");
     spec += with_retry ? strlen("retry+") : 0;
     VmsStore *store;
     if (g_str_has_prefix(spec, "s3:")) {
         VmsS3Options options;
         open_store_s3_options(spec + strlen("s3:"), &options);
-        const char *stall = g_getenv("STORE_STALL_S");
-        options.stall_timeout_s = stall ? (unsigned)atoi(stall) : 0;
+        options.stall_timeout_s = number_of("STORE_STALL_S");
         options.profile = g_getenv("STORE_PROFILE");
         if (!options.access_key_id)
             options.secret_access_key = NULL;

@@ -218,7 +218,7 @@ def test_no_line_breaks(bare, hostile, call):
 def test_session_token(hostile, call):
     env = hostile.env | {"S3_ACCESS_KEY": None, "S3_SECRET_KEY": None, "AWS_ACCESS_KEY_ID": "a",
                          "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "tok/en+=="}
-    assert call(env, "s3:path", "put a 1").ok
+    assert call(env, "s3:path", "remove a").ok
     headers = hostile.requests[-1].headers
     assert headers["x-amz-security-token"] == "tok/en+=="
     assert "x-amz-security-token" in headers["authorization"]

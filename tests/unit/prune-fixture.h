@@ -114,7 +114,7 @@ typedef struct {
     char *cache;
 } Copy;
 
-static void copy_repository(Fixture *f, Copy *copy)
+G_GNUC_UNUSED static void copy_repository(Fixture *f, Copy *copy)
 {
     VmsStore *stores[2] = {f->store, vms_mem_new()};
 
@@ -211,7 +211,7 @@ static bool prune(Fixture *f, const VmsPruneOptions *options, VmsPruneStats *sta
     return vms_prune(f->repo, held, options, stats, NULL, error);
 }
 
-static void free_copy(Copy *copy)
+G_GNUC_UNUSED static void free_copy(Copy *copy)
 {
     g_autoptr(GDir) dir = g_dir_open(copy->cache, 0, NULL);
     const char *name;

@@ -262,6 +262,43 @@ static void test_retry_hint(void)
     g_assert_cmpint(took_us, <, 950000);
 }
 
+static bool busy_remove(VmsStore *store, const char *name, GCancellable *cancellable,
+                        GError **error)
+{
+    vms_retry_heard();
+    return flaky_remove(store, name, cancellable, error);
+}
+
+/* A store that says it is busy is there, even where it has never done anything yet. */
+static void test_retry_heard(void)
+{
+    Flaky *flaky;
+    g_autoptr(VmsStore) store = retrying(&flaky, false);
+    VmsStoreOps ops = unordered_ops;
+    ops.remove = busy_remove;
+    flaky->store.ops = &ops;
+    flaky->failures = 5;
+    g_assert_true(vms_store_remove(store, "a", NULL, NULL));
+    g_assert_cmpuint(flaky->calls, ==, 6);
+}
+
+/* A wait that is asked for and would be too long is an error at once, which says so. */
+static void test_retry_long_hint(void)
+{
+    Flaky *flaky;
+    VmsRetryOptions options = {.max_total_ms = 400};
+    g_autoptr(VmsStore) store = vms_retry_new(flaky_new(&flaky, false), &options);
+    g_autoptr(GError) error = NULL;
+    VmsStoreOps ops = unordered_ops;
+    ops.remove = hinting_remove;
+    flaky->store.ops = &ops;
+    flaky->failures = 2;
+    g_assert_false(vms_store_remove(store, "a", NULL, &error));
+    assert_code(error, VMS_ERROR_TRANSIENT);
+    g_assert_nonnull(strstr(error->message, "asks for another"));
+    g_assert_cmpuint(flaky->calls, ==, 1);
+}
+
 static void *cancel_soon(void *cancellable)
 {
     g_usleep(50000);
@@ -336,6 +373,8 @@ int main(int argc, char **argv)
     g_test_add_func("/retry/others", test_retry_others);
     g_test_add_func("/retry/total-time", test_retry_total_time);
     g_test_add_func("/retry/hint", test_retry_hint);
+    g_test_add_func("/retry/heard", test_retry_heard);
+    g_test_add_func("/retry/long-hint", test_retry_long_hint);
     g_test_add_func("/retry/cancel", test_retry_cancel);
     g_test_add_func("/retry/only-new", test_retry_only_new);
     g_test_add_func("/retry/list", test_retry_list);

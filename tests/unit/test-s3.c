@@ -52,11 +52,8 @@ static void test_page_encoded(void)
 static void test_page_hostile(void)
 {
     static const char *const bad[] = {
-        "",
-        " ",
         "not xml",
         "<html><body>login</body></html>",
-        PAGE(""),
         PAGE(END) "<more/>",
         PAGE(OBJECT("a", "-1") END),
         PAGE(OBJECT("a", "x") END),
@@ -79,6 +76,13 @@ static void test_page_hostile(void)
         g_autoptr(GError) error = NULL;
         g_assert_false(vms_s3_xml_page(bad[i], strlen(bad[i]), &page, &error));
         assert_code(error, VMS_ERROR_INVALID);
+    }
+    static const char *const cut[] = {"", " ", PAGE(""), PAGE(OBJECT("a", "1")), "<Li"};
+    for (unsigned i = 0; i < G_N_ELEMENTS(cut); i++) {
+        g_auto(VmsS3Page) page = {0};
+        g_autoptr(GError) error = NULL;
+        g_assert_false(vms_s3_xml_page(cut[i], strlen(cut[i]), &page, &error));
+        assert_code(error, VMS_ERROR_TRANSIENT);
     }
     GString *deep = g_string_new(NULL);
     for (unsigned i = 0; i < 1000000; i++)
@@ -296,12 +300,19 @@ static void test_transfer_error(void)
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
-        g_assert_false(vms_http_error_set(&error, cases[i].curl, "https://h:9/bucket/key?x=y",
-                                          cases[i].detail, NULL));
+        VmsHttpErrorContext context = {"https://h:9/bucket/key?x=y", cases[i].detail, NULL, false};
+        g_assert_false(vms_http_error_set(&error, cases[i].curl, &context));
         g_test_message("%s", error->message);
         assert_code(error, cases[i].code);
         g_assert_true(strstr(error->message, "https://h:9") || cases[i].code == VMS_ERROR_USAGE);
         g_assert_null(strstr(error->message, "/bucket/key"));
+        /* of a server that has spoken HTTP before: a connection that breaks, no wrong address */
+        bool garbage =
+            cases[i].curl == CURLE_SSL_CONNECT_ERROR || cases[i].curl == CURLE_UNSUPPORTED_PROTOCOL;
+        g_autoptr(GError) later = NULL;
+        context.answered = true;
+        g_assert_false(vms_http_error_set(&later, cases[i].curl, &context));
+        assert_code(later, garbage ? VMS_ERROR_TRANSIENT : cases[i].code);
     }
 }
 
