@@ -25,7 +25,8 @@ static void place_free(void *data)
     g_free(place);
 }
 
-/* Outside of strings. json-glib would take comments too, in which a quote is none. */
+/* Outside of strings. json-glib would take comments too, in which a quote is none, and several
+ * documents one after the other, and loses memory over it. */
 static bool is_expected(char c)
 {
     return g_ascii_isalnum(c) || strchr(" \t\r\n{}[]:,.+-", c);
@@ -34,9 +35,15 @@ static bool is_expected(char c)
 static bool check_structure(const char *text, size_t len, GError **error)
 {
     unsigned depth = 0, values = 0;
-    bool in_string = false;
+    bool in_string = false, begun = false;
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
+        if (depth == 0 && !g_ascii_isspace(c)) {
+            if (begun || (c != '{' && c != '['))
+                return vms_fail(error, VMS_ERROR_INVALID,
+                                "malformed JSON: not one object or one list");
+            begun = true;
+        }
         if (in_string) {
             if (c == '\\')
                 i++;

@@ -114,7 +114,10 @@ static void test_json(void)
     g_autofree char *deep = g_strnfill(100000, '[');
     assert_invalid(deep, "nests deeper");
     g_autofree char *behind_a_comment = g_strconcat("/*\"*/", deep, NULL);
-    assert_invalid(behind_a_comment, "unexpected byte 0x2f");
+    assert_invalid(behind_a_comment, "malformed JSON");
+    assert_invalid("[/*\"*/[", "unexpected byte 0x2f");
+    assert_invalid("5{\"disks\":[{\"size\":1}]}", "not one object");
+    assert_invalid("{}{\"disks\":[{\"size\":1}]}", "not one object");
     g_autoptr(GString) many = g_string_new("[1");
     for (unsigned i = 0; i < VMS_JSON_MAX_VALUES; i++)
         g_string_append(many, ",1");
