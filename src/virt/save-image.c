@@ -15,7 +15,7 @@
 #define MAGIC_LEN 16
 #define VERSION 2
 #define SPARSE 6u /* 0 raw, 1 to 5 compressed by a program: a stream, wherever it begins */
-#define MAX_DATA (16u << 20) /* bytes of XML and cookie */
+#define MAX_DATA ((16u << 20) - VMS_SAVE_HEADER_LEN) /* bytes: with the header 16 MiB */
 
 /* Offsets of the words after the magic. */
 enum { AT_VERSION = 16, AT_DATA_LEN = 20, AT_RUNNING = 24, AT_FORMAT = 28, AT_COOKIE = 32 };
