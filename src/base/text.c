@@ -5,6 +5,10 @@
 
 #include <string.h>
 
+/* Years 1 to 9999: what GDateTime knows, and four digits. */
+#define FIRST_S INT64_C(-62135596800)
+#define LAST_S INT64_C(253402300799)
+
 char *vms_text_hex(const uint8_t *data, size_t len)
 {
     static const char digits[] = "0123456789abcdef";
@@ -75,17 +79,20 @@ char *vms_text_size(uint64_t bytes)
 
 char *vms_text_time(int64_t unix_us)
 {
-    g_autoptr(GDateTime) seconds = g_date_time_new_from_unix_utc(unix_us / 1000000);
-    g_autofree char *text = g_date_time_format(seconds, "%Y-%m-%dT%H:%M:%S");
-    return g_strdup_printf("%s.%06d000Z", text, (int)(unix_us % 1000000));
+    int64_t us = CLAMP(unix_us, FIRST_S * 1000000, LAST_S * 1000000 + 999999);
+    int64_t rest = (us % 1000000 + 1000000) % 1000000; /* before 1970 too */
+    g_autoptr(GDateTime) seconds = g_date_time_new_from_unix_utc((us - rest) / 1000000);
+    g_autofree char *text = g_date_time_format(seconds, "%m-%dT%H:%M:%S");
+    return g_strdup_printf("%04d-%s.%06d000Z", g_date_time_get_year(seconds), text, (int)rest);
 }
 
 bool vms_text_parse_time(const char *text, int64_t *ret_unix_us, GError **error)
 {
     g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
     g_autoptr(GDateTime) time = g_date_time_new_from_iso8601(text, utc);
-    if (!time)
+    int64_t seconds = time ? g_date_time_to_unix(time) : INT64_MIN;
+    if (seconds < FIRST_S || seconds > LAST_S)
         return vms_fail(error, VMS_ERROR_INVALID, "\"%.60s\" is not an RFC 3339 time", text);
-    *ret_unix_us = g_date_time_to_unix(time) * 1000000 + g_date_time_get_microsecond(time);
+    *ret_unix_us = seconds * 1000000 + g_date_time_get_microsecond(time);
     return true;
 }

@@ -44,7 +44,8 @@ void vms_keep_policy_apply(const VmsKeepPolicy *policy, const int64_t *times_us,
         previous[kind] = INT64_MIN;
     for (size_t at = 0; at < count; at++) {
         g_autoptr(GDateTime) utc = g_date_time_new_from_unix_utc(times_us[at] / G_USEC_PER_SEC);
-        g_autoptr(GDateTime) time = g_date_time_to_timezone(utc, zone);
+        g_autoptr(GDateTime) there = g_date_time_to_timezone(utc, zone);
+        GDateTime *time = there ? there : utc; /* the year 0 in some zones */
 
         ret_reasons[at] = 0;
         for (int kind = 0; kind < VMS_KEEP_KINDS; kind++) {

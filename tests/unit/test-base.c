@@ -198,6 +198,12 @@ static void test_text(void)
     g_assert_true(vms_text_parse_time("2026-11-21T08:09:10.123456789+01:00", &us, &error));
     g_autofree char *time = vms_text_time(us);
     g_assert_cmpstr(time, ==, "2026-11-21T07:09:10.123456000Z");
+    g_assert_false(vms_text_parse_time("0001-01-01T00:00:00+14:00", &us, NULL));
+    g_autofree char *before = vms_text_time(-1), *first = vms_text_time(INT64_MIN);
+    g_autofree char *last = vms_text_time(INT64_MAX);
+    g_assert_cmpstr(before, ==, "1969-12-31T23:59:59.999999000Z");
+    g_assert_cmpstr(first, ==, "0001-01-01T00:00:00.000000000Z");
+    g_assert_cmpstr(last, ==, "9999-12-31T23:59:59.999999000Z");
     uint8_t raw[2];
     g_assert_true(vms_text_unhex("aBff", raw, 2, &error));
     g_autofree char *hex = vms_text_hex(raw, 2);
