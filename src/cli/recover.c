@@ -111,7 +111,7 @@ static void append_entry(GString *out, const VmsRecoverEntry *entry)
     } else if (record->status != entry->found) {
         g_string_append_printf(out, "  done: it is %s now\n", vms_status_name(record->status));
     }
-    if (!entry->error && entry->action == VMS_RECOVER_UNDO)
+    if (!entry->error && entry->action != VMS_RECOVER_NONE && entry->action != VMS_RECOVER_RELEASE)
         vms_render_notes_text(out, record->notes);
 }
 

@@ -138,9 +138,6 @@ static bool merge(VmsExportJob *e, GError **error)
         return set_status(e, VMS_STATUS_EXPORTED, error);
     }
     g_autoptr(GError) cause = NULL;
-    if (!set_status(e, VMS_STATUS_COMMITTING, error))
-        return false;
-    vms_failpoint("export.committing");
     bool ok = vms_overlays_merge(e->context, e->catalog, e->domain, e->record, true, &cause);
     vms_failpoint("export.overlays-merged");
     ok = ok && vms_overlays_remove_side_files(e->record, &cause);
@@ -202,7 +199,9 @@ static bool run(VmsExportJob *e, GError **error)
     }
     e->result->duration_us = g_get_monotonic_time() - start;
     vms_failpoint("export.stored");
-    if (!set_status(e, VMS_STATUS_EXPORTED, error))
+    /* The merge is meant from here on: recover ends it. */
+    bool merges = e->domain && !e->options->keep_overlays;
+    if (!set_status(e, merges ? VMS_STATUS_COMMITTING : VMS_STATUS_EXPORTED, error))
         return false;
     vms_failpoint("export.exported");
     bool ok = merge(e, error);

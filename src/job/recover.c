@@ -97,11 +97,27 @@ static bool release(VmsCatalog *catalog, VmsRecord *record, GError **error)
     return vms_catalog_save(catalog, record, error);
 }
 
+/* As export does: where a newer snapshot stands on the overlays, they are kept. */
+static bool end_merge(VmsContext *context, VmsCatalog *catalog, VmsRecoverEntry *entry,
+                      GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    if (vms_merge_end(context, catalog, entry->record, VMS_STATUS_FAILED, NULL, &cause))
+        return true;
+    if (!vms_error_is(cause, VMS_ERROR_REFUSED)) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    vms_record_add_note(entry->record, "overlays-kept", "%s", cause->message);
+    return release(catalog, entry->record, error);
+}
+
 static bool act(VmsContext *context, VmsCatalog *catalog, VmsRecoverEntry *entry, GError **error)
 {
     switch (entry->action) {
-    case VMS_RECOVER_UNDO:
     case VMS_RECOVER_MERGE:
+        return end_merge(context, catalog, entry, error);
+    case VMS_RECOVER_UNDO:
         return vms_merge_end(context, catalog, entry->record, VMS_STATUS_FAILED,
                              "interrupted while it was taken, undone by recover", error);
     case VMS_RECOVER_RELEASE:

@@ -95,18 +95,17 @@ def left_capturing(vmsnap, guest):
     guest.wait_idle()
 
 
-def test_while_libvirt_goes_on(vmsnap, guest, unharmed):
+def test_while_libvirt_goes_on(vmsnap, busy, busy_unharmed):
     """libvirt's own live snapshot does not end with its client: recover ends it before it removes
-    what that would write to."""
-    process = vmsnap.start("create", guest.name, "--memory=live", "--quiesce=off")
-    domains.wait_for(lambda: process.has_said("saving memory"), step=0.001)
-    domains.wait_for(lambda: guest.domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE, step=0.001)
+    what that would write to. (Of a guest whose memory takes a while.)"""
+    process = vmsnap.start("create", busy.name, "--memory=live", "--quiesce=off")
+    domains.wait_for(lambda: [file for file in (vmsnap.state / "memory").glob("*.save")
+                              if file.stat().st_size > 1 << 20], step=0.001)
     process.send(signal.SIGKILL)
     assert process.wait().status == -signal.SIGKILL
-    assert guest.domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
     [entry] = vmsnap.json("recover")["snapshots"]
     assert (entry["action"], entry["error"]) == ("undo", None)
-    assert guest.domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE
+    assert busy.domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE
 
 
 def test_paused_and_frozen(vmsnap, guest, unharmed):
@@ -162,6 +161,22 @@ def test_killed_merge(vmsnap, guest, unharmed):
     [entry] = recover(vmsnap, guest.name)["snapshots"]
     assert (entry["found"], entry["action"]) == ("committing", "merge")
     assert entry["snapshot"]["status"] == "done"
+
+
+def test_killed_merge_below_a_newer_one(vmsnap, shut_off):
+    """The overlays that a newer snapshot stands on are kept, and that is no failure."""
+    older = vmsnap.create(shut_off.name)
+    vmsnap.run("export", shut_off.name, "--to", vmsnap.fresh("dir"), "--keep-overlays")
+    vmsnap.create(shut_off.name)
+    with contextlib.closing(sqlite3.connect(vmsnap.state / "vmsnap.db")) as db, db:
+        db.execute("UPDATE snapshots SET status = 'committing' WHERE id = ?", (older["id"],))
+    document = recover(vmsnap, shut_off.name)
+    assert (document["recovered"], document["failed"], document["waiting"]) == (1, 0, 1)
+    [entry] = [entry for entry in document["snapshots"] if entry["action"] == "merge"]
+    assert entry["snapshot"]["status"] == "exported"
+    assert "overlays-kept" in [note["code"] for note in entry["snapshot"]["notes"]]
+    vmsnap.run("drop", shut_off.name)
+    vmsnap.run("commit", shut_off.name)
 
 
 def test_somebody_works_on_it(vmsnap, guest, unharmed):
