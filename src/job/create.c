@@ -15,6 +15,7 @@
 #include "job/catalog.h"
 #include "job/check.h"
 #include "job/domain-lock.h"
+#include "job/merge.h"
 
 #include <string.h>
 
@@ -31,11 +32,13 @@ static bool check_leftovers(VmsCatalog *catalog, const VmsFacts *facts, GError *
         return false;
     for (guint i = 0; i < records->len; i++) {
         const VmsRecord *record = records->pdata[i];
-        if (record->status == VMS_STATUS_PREPARING || record->status == VMS_STATUS_CAPTURING)
+        if (record->status == VMS_STATUS_PREPARING || record->status == VMS_STATUS_CAPTURING ||
+            vms_merge_is_dropped(record))
             return vms_fail(error, VMS_ERROR_REFUSED,
-                            "%s: snapshot %s was interrupted while it was taken; clear it with "
+                            "%s: snapshot %s was interrupted while it was %s; clear it with "
                             "\"vmsnap recover %s\", then run again",
-                            facts->name, record->id, facts->name);
+                            facts->name, record->id,
+                            vms_merge_is_dropped(record) ? "dropped" : "taken", facts->name);
     }
     return true;
 }

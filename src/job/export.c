@@ -10,6 +10,7 @@
 #include "job/bitmaps.h"
 #include "job/claim.h"
 #include "job/export-private.h"
+#include "job/merge.h"
 #include "job/overlays.h"
 #include "job/plain.h"
 #include "virt/facts.h"
@@ -25,6 +26,11 @@ void vms_export_result_free(VmsExportResult *result)
 
 static bool can_export(const VmsRecord *record, GError **error)
 {
+    if (vms_merge_is_dropped(record))
+        return vms_fail(error, VMS_ERROR_REFUSED,
+                        "the drop of snapshot %s was interrupted: nothing of it can be exported; "
+                        "\"vmsnap recover %s\" ends the drop",
+                        record->id, record->domain);
     switch (record->status) {
     case VMS_STATUS_CAPTURED:
     case VMS_STATUS_EXPORTING: /* interrupted; we hold the domain's lock */

@@ -81,8 +81,19 @@ static bool clean_memory(virDomainPtr domain, const VmsRecord *record, GError **
     return vms_cow_clean(domain, error);
 }
 
-static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, GError **error)
+static bool any_merged(const VmsRecord *record)
 {
+    for (guint i = 0; i < record->disks->len; i++)
+        if (((const VmsRecordDisk *)record->disks->pdata[i])->merged)
+            return true;
+    return false;
+}
+
+/* Sets *ret_begun where something may have been written to a frozen image. */
+static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, bool *ret_begun,
+                  GError **error)
+{
+    g_autoptr(GError) cause = NULL;
     VmsConn *conn = vms_context_conn(context, error);
     if (!conn)
         return false;
@@ -99,8 +110,12 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, G
         return false;
     thaw(domain, record);
     vms_failpoint("merge.thawed");
-    if (!vms_overlays_merge(context, catalog, domain, record, true, error))
+    if (!vms_overlays_merge(context, catalog, domain, record, true, &cause)) {
+        *ret_begun = *ret_begun || any_merged(record) || !vms_error_is(cause, VMS_ERROR_REFUSED);
+        g_propagate_error(error, g_steal_pointer(&cause));
         return false;
+    }
+    *ret_begun = true;
     vms_failpoint("merge.overlays-merged");
     if (record->exports->len == 0)
         vms_bitmaps_drop(domain, record);
@@ -109,26 +124,50 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, G
     return true;
 }
 
+static void set_reason(VmsRecord *record, const char *reason)
+{
+    g_free(record->reason);
+    record->reason = g_strdup(reason);
+}
+
+/* A snapshot that is whole says what for it is given up before anything of it is: whoever is killed
+ * meanwhile leaves none that looks as if it could still be exported (vms_merge_is_dropped). */
+static bool begin(VmsCatalog *catalog, VmsRecord *record, const char *reason, GError **error)
+{
+    if (record->repository_snapshot)
+        record->status = VMS_STATUS_COMMITTING;
+    else if (!is_interrupted(record))
+        set_reason(record, reason);
+    return vms_catalog_save(catalog, record, error);
+}
+
+bool vms_merge_is_dropped(const VmsRecord *record)
+{
+    return record->reason && !vms_catalog_ended(record->status);
+}
+
 bool vms_merge_end(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, VmsStatus otherwise,
                    const char *reason, GError **error)
 {
     bool exported = record->repository_snapshot != NULL;
     VmsStatus before = record->status;
-    record->status = exported ? VMS_STATUS_COMMITTING : before;
-    if (!vms_catalog_save(catalog, record, error))
+    bool begun = vms_merge_is_dropped(record);
+    g_autofree char *why = g_strdup(reason); /* it may be the record's own */
+    if (!begin(catalog, record, why, error))
         return false;
     vms_failpoint("merge.begun");
-    if (!merge(context, catalog, record, error) || !vms_overlays_remove_side_files(record, error)) {
+    if (!merge(context, catalog, record, &begun, error) ||
+        !vms_overlays_remove_side_files(record, error)) {
         record->status = before;
+        if (!begun) /* all of it is there still */
+            set_reason(record, NULL);
         vms_catalog_save(catalog, record, NULL);
         return false;
     }
     vms_failpoint("merge.files-removed");
     record->status = exported ? VMS_STATUS_DONE : otherwise;
-    if (!exported) {
-        g_free(record->reason);
-        record->reason = g_strdup(reason);
-    }
+    if (!exported)
+        set_reason(record, why);
     return vms_catalog_save(catalog, record, error);
 }
 

@@ -17,6 +17,10 @@ VmsRecord *vms_merge_commit(VmsContext *context, const char *domain, const char 
 VmsRecord *vms_merge_drop(VmsContext *context, const char *domain, const char *snapshot,
                           GError **error);
 
+/* Its drop was begun, and interrupted: it is no snapshot any more, recover or another drop ends it.
+ */
+bool vms_merge_is_dropped(const VmsRecord *record);
+
 /* What both do, for a caller that has claimed the record: of one that was interrupted while it was
  * taken, also what its vmsnap could not do any more (cancel QEMU's background snapshot, resume,
  * thaw). Status done afterwards where it was exported, else otherwise, with reason. On failure the

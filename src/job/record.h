@@ -84,7 +84,7 @@ typedef struct {
     char *domain;
     char *uuid;
     VmsStatus status;
-    char *reason;       /* nullable; of failed and abandoned */
+    char *reason;       /* nullable; of failed and abandoned, or why it is being dropped */
     bool was_running;   /* the guest, before the cut: who finds it paused may resume it */
     int64_t created_us; /* µs since 1970: the cut (or the begin, before it) */
     VmsEngine engine;

@@ -37,6 +37,8 @@ void vms_recover_result_free(VmsRecoverResult *result)
 
 static VmsRecoverAction action_of(const VmsRecord *record)
 {
+    if (vms_merge_is_dropped(record))
+        return VMS_RECOVER_UNDO;
     switch (record->status) {
     case VMS_STATUS_PREPARING:
     case VMS_STATUS_CAPTURING:
@@ -77,6 +79,8 @@ static char *describe(VmsContext *context, const VmsRecoverEntry *entry)
 {
     switch (entry->action) {
     case VMS_RECOVER_UNDO:
+        if (vms_merge_is_dropped(entry->record))
+            return g_strdup("was given up; the drop was interrupted and is ended");
         return g_strdup("was interrupted while it was taken: the guest goes back on its own disks, "
                         "what was made is removed");
     case VMS_RECOVER_RELEASE:
@@ -118,6 +122,9 @@ static bool act(VmsContext *context, VmsCatalog *catalog, VmsRecoverEntry *entry
     case VMS_RECOVER_MERGE:
         return end_merge(context, catalog, entry, error);
     case VMS_RECOVER_UNDO:
+        if (vms_merge_is_dropped(entry->record))
+            return vms_merge_end(context, catalog, entry->record, VMS_STATUS_ABANDONED,
+                                 entry->record->reason, error);
         return vms_merge_end(context, catalog, entry->record, VMS_STATUS_FAILED,
                              "interrupted while it was taken, undone by recover", error);
     case VMS_RECOVER_RELEASE:

@@ -22,6 +22,12 @@ def status(vmsnap, record):
     return rows[0][0] if rows else None
 
 
+def reason(vmsnap, record):
+    """Why it ended, or is to end."""
+    with contextlib.closing(sqlite3.connect(vmsnap.state / "vmsnap.db")) as db:
+        return db.execute("SELECT reason FROM snapshots WHERE id = ?", (record["id"],)).fetchone()[0]
+
+
 def begun(vmsnap):
     """Any that is being taken."""
     with contextlib.closing(sqlite3.connect(vmsnap.state / "vmsnap.db")) as db:
@@ -177,6 +183,22 @@ def test_killed_merge_below_a_newer_one(vmsnap, shut_off):
     assert "overlays-kept" in [note["code"] for note in entry["snapshot"]["notes"]]
     vmsnap.run("drop", shut_off.name)
     vmsnap.run("commit", shut_off.name)
+def test_killed_drop(vmsnap, guest, unharmed):
+    """What was given up is given up: it cannot be exported any more, and recover ends the drop."""
+    record = vmsnap.create(guest.name, *DISKS)
+    with stopped(guest.qemu_pid()):
+        process = vmsnap.start("drop", guest.name)
+        domains.wait_for(lambda: reason(vmsnap, record), step=0.001)
+        process.send(signal.SIGKILL)
+        assert process.wait().status == -signal.SIGKILL
+    guest.wait_idle()
+    says = [record["id"], f"vmsnap recover {guest.name}"]
+    vmsnap.fails(REFUSED, "export", guest.name, "--to", vmsnap.fresh("dir"), says=says)
+    vmsnap.fails(REFUSED, "create", guest.name, *DISKS, says=says)
+    [entry] = recover(vmsnap)["snapshots"]
+    assert (entry["found"], entry["action"], entry["error"]) == ("captured", "undo", None)
+    assert entry["snapshot"]["status"] == "abandoned"
+    assert entry["snapshot"]["reason"] == "dropped by the operator"
 
 
 def test_somebody_works_on_it(vmsnap, guest, unharmed):
