@@ -13,6 +13,7 @@ import libvirt
 
 import cow
 import domains
+from libvirtd import Libvirtd
 from test_bad_store import fill_up
 from tool import DONE, FAILED, NO_SPACE, REFUSED
 
@@ -126,26 +127,6 @@ def traced_by(pid):
         if line.startswith("TracerPid:"):
             return int(line.split()[1])
     return 0
-
-
-class Libvirtd:
-    """The lab's own, from inside the lab."""
-
-    @staticmethod
-    def kill():
-        pid = int(Path("/run/libvirtd.pid").read_text())
-        os.kill(pid, signal.SIGKILL)
-        domains.wait_for(lambda: not os.path.exists(f"/proc/{pid}"), 20)
-
-    @staticmethod
-    def start():
-        subprocess.run(["libvirtd", "-d"], check=True, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-        def answers():
-            with contextlib.suppress(libvirt.libvirtError):
-                return domains.connection().getVersion()
-        domains.wait_for(answers, 60)
 
 
 def test_libvirtd_restarted_while_memory_is_written(vmsnap, busy, busy_unharmed):

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Domains to be snapshotted and crashed, which know what their disks have to hold."""
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import libvirt
+
+import cow
+import domains
+from guest import LabError
+from live import Live
+from tracked import MIB, Tracked
+
+DISKS = {"vda": "qcow2", "vdb": "raw"}
+
+
+def new_folder(path):
+    path.mkdir(parents=True)
+    path.chmod(0o711)
+    return path
+
+
+def format_of(path):
+    return "qcow2" if str(path).endswith(".qcow2") else "raw"
+
+
+def compare(expected, path, share):
+    """Whole disks, as a guest sees them."""
+    done = subprocess.run(["qemu-img", "compare", *(["-U"] if share else []), "-f", "raw", "-F",
+                           format_of(path), expected, path], capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0, f"{path} does not hold what was written: {done.stdout}{done.stderr}"
+
+
+class Common:
+    """What all of them share; runs is whether the domain has to run now."""
+
+    def settle_in(self):
+        self.originals = domains.sources(self.domain, inactive=True)
+        self.names = sorted(path.name for path in self.paths.values())
+        self.capabilities = cow.capabilities(self.domain) if self.runs else None
+
+    def is_up(self):
+        return bool(self.domain.isActive())
+
+    def is_paused(self):
+        return domains.state(self.domain) != libvirt.VIR_DOMAIN_RUNNING
+
+    def pid(self):
+        with contextlib.suppress(OSError, ValueError):
+            return int(Path(f"/run/libvirt/qemu/{self.name}.pid").read_text())
+        return None
+
+    def bitmaps(self):
+        """Names of dirty bitmaps in the active image's nodes, or in the files."""
+        if self.is_up():
+            nodes = cow.qmp(self.domain, "query-named-block-nodes", flat=True)
+            return {bitmap.get("name") for node in nodes for bitmap in node.get("dirty-bitmaps", [])}
+        info = json.loads(domains.qemu_img("info", "--output=json", self.originals["vda"]))
+        return {bitmap["name"] for bitmap in info["format-specific"]["data"].get("bitmaps", [])}
+
+    def gone(self):
+        domains.remove(self.name)
+
+
+class Blank(Common, Tracked):
+    """Without an operating system: QEMU writes and flushes what it is told to. A raw file beside
+    each disk is written the same, so that all of it can be compared at any time."""
+
+    def __init__(self, world, name, runs=True, size=8, data=3):
+        """size and data of each disk in MiB."""
+        self.runs = runs
+        self.mirrors = {target: world.top / f"{name}-{target}.expected" for target in DISKS}
+        super().__init__(world.vmsnap, new_folder(world.top / name), name, DISKS, size=size * MIB,
+                         start=runs, to=world.to["dir"], data=data)
+        for target, mirror in self.mirrors.items():
+            domains.qemu_img("convert", *(["-U"] if runs else []), "-f", self.formats[target], "-O",
+                             "raw", self.paths[target], mirror)
+        self.settle_in()
+
+    def write(self, dice, count=2):
+        """Acknowledged with a flush, so it must be there whatever happens from now on."""
+        for _ in range(count):
+            target, pattern = dice.choice(list(DISKS)), dice.randrange(1, 256)
+            length = dice.choice((512, 4096, 65536, 100 << 10))
+            offset = dice.randrange((self.size - length) // 512) * 512
+            self.io(target, f"write -P {pattern} {offset} {length}")
+            if self.is_up():
+                self.io(target, "flush")
+            with open(self.mirrors[target], "r+b") as file:
+                file.seek(offset)
+                file.write(bytes([pattern]) * length)
+
+    def sums(self):
+        return {target: domains.file_sha256(mirror) for target, mirror in self.mirrors.items()}
+
+    def check_content(self, dice=None):
+        up = self.is_up()
+        for target, path in domains.sources(self.domain, inactive=not up).items():
+            if up:
+                self.io(target, "flush")
+            compare(self.mirrors[target], path, up)
+
+    def before_kill(self):
+        pass
+
+    def check_alive(self):
+        pass
+
+
+class Linux(Common, Live):
+    """With an operating system, an agent, and a writer that knows what it has synced."""
+    runs = True
+
+    def __init__(self, world, name):
+        super().__init__(world.vmsnap, new_folder(world.top / name), name, DISKS,
+                         to=world.to["dir"], start=True)
+        self.synced = self.last_beat.seq
+        self.settle_in()
+
+    def write(self, dice, count=2):
+        """It does so by itself, all the time."""
+
+    def sums(self):
+        """Nobody knows."""
+        return None
+
+    def before_kill(self):
+        """The last record that it said was synced."""
+        if not self.is_up():
+            return
+        with contextlib.suppress(AssertionError, OSError, libvirt.libvirtError, LabError):
+            self.synced = max(self.synced, self.watch.vm.beat(2).seq)
+
+    def start(self):
+        """Booted anew. It counts on from what it finds on its disks: that may not be less than it
+        said it had synced."""
+        Tracked.start(self)
+        self.watch.silence()
+        self.watch.listen(0)
+        heart = self.watch.heart
+        found = domains.wait_for(lambda: [beat for beat in heart.beats if beat.seq or beat.errors],
+                                 300, 0.05)[0]
+        self.watch.silence()
+        assert found.errors == 0 and found.seq >= self.synced, f"{found}, synced was {self.synced}"
+        self.watch.vm.wait()
+        self.last_beat = self.watch.vm.beat(60)
+        self.check_records()
+
+    def check_alive(self):
+        """Not frozen, never restarted, no write failed, and it writes."""
+        domains.wait_for(lambda: self.watch.vm.freeze_status() == "thawed", 40)
+        self.unharmed()
+        seq = self.last_beat.seq
+        domains.wait_for(lambda: self.watch.vm.beat(60).seq > seq, 60)
+
+    def check_records(self):
+        found = self.watch.check()
+        assert found["ok"], found
+
+    def check_content(self, dice=None):
+        if self.is_up() and dice is not None and dice.random() < 0.2:
+            self.check_records()
+
+
+def kill_and_wait(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        domains.wait_for(lambda pid=pid: is_over(pid), 30)
+
+
+def is_over(pid):
+    """A zombie has ended, whoever may reap it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
