@@ -69,6 +69,29 @@ static bool remove_ours(const char *path, dev_t device, ino_t inode, GError **er
     return unlink(path) == 0 || vms_fail_errno(error, errno, "%s", path);
 }
 
+/* P2: a disk that was unplugged or replaced while it ran on the overlay. What the guest wrote is
+ * nowhere else then. */
+static bool check_not_lost(virDomainPtr domain, const VmsRecordDisk *disk, GError **error)
+{
+    bool back = false;
+    struct stat st;
+    if (lstat(disk->overlay, &st) < 0 && errno == ENOENT)
+        return true;
+    if (!is_used(domain, disk, disk->base, &back, error))
+        return false;
+    g_autoptr(VmsFacts) facts = back ? NULL : vms_facts_read(domain, error);
+    if (!back && !facts)
+        return false;
+    const VmsDisk *fact = back ? NULL : vms_facts_disk(facts, disk->target);
+    for (guint i = 0; fact && fact->backing && i < fact->backing->len; i++)
+        back = back || g_strcmp0(fact->backing->pdata[i], disk->base) == 0;
+    return back || vms_fail(error, VMS_ERROR_REFUSED,
+                            "the domain has it no longer on %s; what the guest wrote since the "
+                            "snapshot is in %s: attach it again, or merge it with \"qemu-img "
+                            "commit\" and delete it, then run again",
+                            disk->base, disk->overlay);
+}
+
 static bool merge_one(VmsContext *context, virDomainPtr domain, VmsRecordDisk *disk,
                       GCancellable *cancellable, GError **error)
 {
@@ -87,6 +110,8 @@ static bool merge_one(VmsContext *context, virDomainPtr domain, VmsRecordDisk *d
     if (used)
         return vms_fail(error, VMS_ERROR_FAILED,
                         "libvirt still uses %s after the commit; it is left alone", disk->overlay);
+    if (!check_not_lost(domain, disk, error))
+        return false;
     /* Killed between making the file and recording it: its name has the snapshot's random id, and
      * it was made with O_EXCL, so a file of that name is ours. */
     if (disk->inode == 0)

@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import libvirt
 import pytest
 
 import domains
@@ -95,6 +96,19 @@ def test_replaced_overlay_is_not_deleted(vmsnap, shut_off):
         assert file.read() == "precious"
     shut_off.rename(path + ".ours", path)
     vmsnap.run("drop", shut_off.name)
+
+
+def test_overlay_of_a_detached_disk_is_not_deleted(vmsnap, shut_off):
+    """P2: it is the only place of what was written since; it is kept until the disk is back."""
+    record = vmsnap.create(shut_off.name)
+    [overlay] = [disk["overlay"] for disk in record["disks"] if disk["target"] == "vdb"]
+    vdb = domains.disk("vdb", overlay)
+    shut_off.domain.detachDeviceFlags(vdb, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    vmsnap.fails(REFUSED, "drop", shut_off.name, says=["vdb", overlay, "attach it again"])
+    assert Path(overlay).exists()
+    shut_off.domain.attachDeviceFlags(vdb, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    vmsnap.run("drop", shut_off.name)
+    assert not vmsnap.on_host(shut_off.name) and not Path(overlay).exists()
 
 
 @pytest.mark.parametrize("to", ["dir", "s3"])
