@@ -10,7 +10,6 @@ import libvirt
 
 import domains
 import plain
-import s3
 from libvirtd import Libvirtd
 from places import Places
 from points import ours
@@ -138,15 +137,6 @@ class World:
         restic = self.restic(kind)
         restic.run("unlock")
         assert "no errors were found" in restic.run("check")
-
-    def uploads(self, kind):
-        """Multipart uploads that were begun and not ended below a place."""
-        prefix = self.vmsnap.places[self.to[kind]].get("prefix")
-        if not prefix:
-            return 0
-        status, body = s3.request("GET", f"/{s3.BUCKET}", {"uploads": "", "prefix": prefix + "/"})
-        assert status == 200, body
-        return body.count(b"<UploadId>")
 
 
 def describe(world):
