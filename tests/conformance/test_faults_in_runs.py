@@ -42,6 +42,7 @@ class Keys:
         self.source, self.hostile, self.file = source, hostile, tmp_path / "credentials"
         if source == "file":
             self.env = {"AWS_SHARED_CREDENTIALS_FILE": str(self.file)}
+            self.file.touch(0o600)
             self.write(FIRST)
         else:
             hostile.reply = Metadata(FIRST)

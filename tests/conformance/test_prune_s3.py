@@ -96,7 +96,8 @@ def test_forget_and_prune(request, tmp_path, call, kind):
     document = json.loads(place.vmsnap("prune", "s3", "--max-unused=0", "--json"))["prune"]
     assert document["packs_removed"] >= STRAYS and document["bytes_unused_left"] == 0
     after = place.objects(call)
-    assert len(after) < len(before) - STRAYS and not {name[8:] for name in after} & set(strays)
+    assert len(after) <= len(before) - STRAYS  # what restic put together in a pack differs
+    assert not {name[8:] for name in after} & set(strays)
     assert "no errors were found" in place.restic("check", "--read-data")
     [snapshot] = json.loads(place.restic("snapshots", "--json"))
     place.restic("restore", snapshot["id"], "--target", tmp_path / "restored")
