@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Running vmsnap as its user does: from outside, with a configuration of its own."""
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import signal
@@ -89,6 +91,8 @@ class Process:
     def __init__(self, folder, args, env):
         self.args, self.begin = args, time.monotonic()
         # A program begins with the peak of whoever started it: only what is resident now may count.
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         self.files = [open(folder / f"{name}.{os.getpid()}", "w+b") for name in ("out", "err")]
         self.popen = subprocess.Popen([PROGRAM, *args], stdin=subprocess.DEVNULL,
