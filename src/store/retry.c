@@ -51,7 +51,7 @@ static unsigned next_delay_ms(const Course *course)
     delay = MIN(delay, options->max_delay_ms);
     /* between half and all of it: many clients of one server must not come back in step */
     delay = delay - (uint64_t)((double)delay / 2 * g_random_double());
-    return (unsigned)MAX(delay, MIN(hint_ms, options->max_total_ms));
+    return (unsigned)MAX(delay, hint_ms);
 }
 
 /* After a try that failed with *error: true, with *error cleared and the wait over, where another
