@@ -17,7 +17,6 @@
 
 #define MAX_ANSWER 65536
 #define MD5_BYTES 16
-#define OTHER_BYTES "the server stored other bytes than were sent"
 
 typedef struct {
     VmsStoreParts parts;

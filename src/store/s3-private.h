@@ -5,6 +5,8 @@
 #include "store/s3-request.h"
 #include "store/store.h"
 
+#define OTHER_BYTES "the server stored other bytes than were sent"
+
 typedef struct {
     VmsStore store;
     VmsS3Bucket bucket;

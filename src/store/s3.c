@@ -16,7 +16,6 @@
 #define MAX_GET (1u << 30)
 #define MAX_PROBE 65536
 #define MAX_ANSWER 65536
-#define OTHER_BYTES "the server stored other bytes than were sent"
 
 enum { UNKNOWN, YES, NO };
 
