@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A store around a store that fails when it is told to: for tests of what stands on stores. Nothing
- * in the program makes one. */
+/* A store around a store that fails when it is told to: for tests of what stands on stores. No part
+ * of the program: tests/meson.build builds it. */
 #pragma once
 
 #include "base/error.h"
