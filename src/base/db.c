@@ -92,6 +92,9 @@ static bool migrate(VmsDb *db, const char *const *migrations, GError **error)
     if (!vms_db_begin(db, error))
         return false;
     bool ok = read_version(db, &version, error);
+    if (ok && version < 0)
+        ok = vms_fail(error, VMS_ERROR_CORRUPT, "database %s is damaged: it is of version %d",
+                      db->path, (int)version);
     if (ok && version > latest)
         ok = vms_fail(error, VMS_ERROR_UNSUPPORTED,
                       "database %s is of version %d, this program knows up to %d: "

@@ -61,6 +61,13 @@ static void drop(xmlNodePtr node)
     xmlFreeNode(node);
 }
 
+/* Libvirt writes one; of several it would take the first. */
+static void drop_sources(xmlNodePtr disk)
+{
+    for (xmlNodePtr source; (source = child(disk, "source"));)
+        drop(source);
+}
+
 static xmlNodePtr move(xmlNodePtr node, xmlNodePtr parent)
 {
     if (node) {
@@ -96,6 +103,7 @@ void vms_disk_xml_push(xmlNodePtr disk, const VmsOverlay *overlay)
     xmlNodePtr format = xmlNewChild(backing, NULL, X("format"), NULL);
     xmlSetProp(format, X("type"), X(overlay->base_format));
     move(child(disk, "source"), backing);
+    drop_sources(disk);
     move(below, backing);
     xmlAddChild(disk, backing);
     set_source(disk, "file", overlay->overlay);
@@ -107,7 +115,7 @@ void vms_disk_xml_pop(xmlNodePtr disk, const VmsOverlay *overlay)
     struct stat st;
     xmlNodePtr backing = child(disk, "backingStore");
     g_autofree char *below = backing ? vms_disk_xml_source(backing) : NULL;
-    drop(child(disk, "source"));
+    drop_sources(disk);
     if (g_strcmp0(below, overlay->base) == 0) {
         g_autofree char *type = attribute(backing, "type");
         xmlSetProp(disk, X("type"), X(type ? type : "file"));
