@@ -72,6 +72,12 @@ static bool read_bucket(VmsLocationUrl *url, const char *text, GError **error)
     return true;
 }
 
+/* In any case, as an endpoint's own. */
+static bool has_scheme(const char *text, const char *scheme)
+{
+    return g_ascii_strncasecmp(text, scheme, strlen(scheme)) == 0;
+}
+
 /* text: what follows "s3:" */
 static bool read_s3(VmsLocationUrl *url, const char *text, GError **error)
 {
@@ -82,7 +88,7 @@ static bool read_s3(VmsLocationUrl *url, const char *text, GError **error)
     const char *bucket;
     if (g_str_has_prefix(copy, "//")) {
         bucket = copy + 2;
-    } else if (g_str_has_prefix(copy, "https://") || g_str_has_prefix(copy, "http://")) {
+    } else if (has_scheme(copy, "https://") || has_scheme(copy, "http://")) {
         char *host = strstr(copy, "://") + 3, *slash = strchr(host, '/');
         if (slash == host || *host == '\0')
             return vms_fail(error, VMS_ERROR_USAGE, "there is no host in it");

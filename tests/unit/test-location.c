@@ -41,6 +41,8 @@ static void test_s3(void)
     check_url("s3://b/p?endpoint=https://h/&region=r", "https://h/", "b", "p",
               "s3:https://h/b/p?region=r");
     check_url("s3://b/p?endpoint=h:1", "h:1", "b", "p", "s3:https://h:1/b/p");
+    check_url("s3://b/p?endpoint=HTTPS://h", "HTTPS://h", "b", "p", "s3:HTTPS://h/b/p");
+    check_url("s3:Http://h/b/p", "Http://h", "b", "p", "s3:Http://h/b/p");
     check_url("s3:https://h/b?ca-file=/a%20b%26&path-style=yes&profile=x", "https://h", "b", "",
               "s3:https://h/b?path-style=yes&ca-file=/a%20b%26&profile=x");
 }
