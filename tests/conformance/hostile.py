@@ -38,6 +38,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if cut is not None:
             self.close_connection = True
 
+    def handle_expect_100(self):
+        return super().handle_expect_100() if self.server.continues else True
+
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
 
     def log_message(self, *args):
@@ -46,12 +49,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Hostile(http.server.ThreadingHTTPServer):
     """reply(request) gives (status, headers, body[, bytes of body before the connection ends]), or
-    None: the connection ends without a word."""
+    None: the connection ends without a word. continues: whether it says 100 Continue where it is asked to;
+    curl sends again by itself only what has had no answer at all, not even that."""
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock = threading.Lock()
+        self.continues = True
         self.requests = []
         self.reply = lambda request: (200, {}, b"")
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
@@ -69,6 +74,19 @@ class Hostile(http.server.ThreadingHTTPServer):
     def __exit__(self, *exception):
         self.shutdown()
         self.server_close()
+
+
+def unheard(reply, match):
+    """reply, but the answer to the first request that matches gets lost."""
+    lost = []
+
+    def answer(request):
+        done = reply(request)
+        if lost or not match(request):
+            return done
+        lost.append(request)
+        return None
+    return answer
 
 
 def fault(status, code, headers=None, more=""):

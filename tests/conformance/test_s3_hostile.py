@@ -7,7 +7,7 @@ import urllib.parse
 
 import pytest
 
-from hostile import fault, page
+from hostile import fault, page, unheard
 
 
 def in_turn(*replies):
@@ -113,6 +113,26 @@ def test_only_new(hostile, call, condition):
     result = call(hostile.env, "s3:path", "put a 10 new", "put b 20 new", "put a 30 new")
     assert result.code == "exists", result
     assert {len(body) for body in hostile.reply.objects.values()} == {10, 20}  # a is the first one
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_only_new_sent_twice(hostile, call, mine):
+    """The answer gets lost on a connection in use: curl sends the same again by itself, and that is refused. Only what is
+    there tells whose it is."""
+    keeper = Keeper("honour")
+
+    def is_b(request):
+        if request.method != "PUT" or request.path != "/bucket/b":
+            return False
+        if not mine:
+            keeper.objects[request.path] = b"x" * len(request.body)
+        return True
+    hostile.reply, hostile.continues = unheard(keeper, is_b), False
+    result = call(hostile.env, "retry+s3:path", "put a 10 new", "put b 20 new")
+    assert result.ok if mine else result.code == "exists", result
+    assert "was sent twice" in result.messages, result
+    assert [request.path for request in hostile.requests if request.method == "PUT"] == \
+        ["/bucket/a"] * 2 + ["/bucket/b"] * 3  # a once more to see whether the condition is understood; b: curl, retry
 
 
 def test_etag_is_no_md5(hostile, call):

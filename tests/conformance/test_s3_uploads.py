@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from hostile import fault
+from hostile import fault, unheard
 
 MIB = 1 << 20
 SIZE = 17 * MIB  # two parts: 16 and 1 MiB
@@ -217,6 +217,14 @@ def test_complete_unheard(bucket, hostile, call):
         return None
     bucket.bad = bad
     assert_stored(bucket, call(hostile.env, "retry+s3:path", UPLOAD))
+
+
+def test_complete_sent_twice(bucket, hostile, call):
+    """The same on a connection in use: curl itself sends the next request, and nothing is tried again."""
+    hostile.reply = unheard(bucket, lambda request: request.method == "POST" and "uploadId=" in request.path)
+    hostile.continues = False
+    assert_stored(bucket, call(hostile.env, "s3:path", UPLOAD))
+    assert bucket.log.count(("POST", "uploadId")) == 2
 
 
 def test_complete_gone(bucket, hostile, call):
