@@ -42,12 +42,12 @@ static void fill_snapshot(VmsExportJob *e, VmsRepoSnapshot *snapshot)
 }
 
 static bool store_tree(VmsExportJob *e, VmsRepoSnapshot *snapshot, VmsManifest *manifest,
-                       const GPtrArray *all, GError **error)
+                       const GPtrArray *all, VmsRepoLock *lock, GError **error)
 {
     VmsRepo *repo = e->location->repo;
     VmsStoredTree stored;
     const VmsTransfer *transfer = &e->options->transfer;
-    VmsRepoWriterOptions how = {.compression = transfer->compression};
+    VmsRepoWriterOptions how = {.compression = transfer->compression, .lock = lock};
     g_autoptr(GPtrArray) records = vms_catalog_list(e->catalog, e->record->uuid, true, error);
     g_autoptr(VmsRepoWriter) writer =
         records ? vms_repo_writer_new(repo, &how, e->context->cancellable, error) : NULL;
@@ -103,7 +103,7 @@ static bool store_new(VmsExportJob *e, const GPtrArray *all, VmsRepoLock *lock, 
     g_autoptr(VmsRepoSnapshot) snapshot = g_new0(VmsRepoSnapshot, 1);
     g_autoptr(VmsManifest) manifest = vms_export_describe(e);
     find_parent(e, all, snapshot);
-    if (!store_tree(e, snapshot, manifest, all, error))
+    if (!store_tree(e, snapshot, manifest, all, lock, error))
         return false;
     vms_failpoint("export.tree-stored");
     fill_snapshot(e, snapshot);
@@ -123,7 +123,7 @@ bool vms_export_to_repository(VmsExportJob *e, GError **error)
     VmsRepo *repo = e->location->repo;
     GCancellable *cancellable = e->context->cancellable;
     g_autoptr(VmsManifest) there = NULL;
-    g_autoptr(VmsRepoLock) lock = vms_repo_lock(repo, false, cancellable, error);
+    g_autoptr(VmsRepoLock) lock = vms_repo_lock_begin(repo, false, cancellable, error);
     if (!lock)
         return false;
     vms_failpoint("export.locked");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Locks for stores that have none: look, create, wait, look again. Two that come at once both see
- * the other's file in the second look, and both give way; nobody ever goes on beside a conflicting
- * lock.
+ * the other's file in the second look, and both give way; nobody ever writes beside a conflicting
+ * lock. What only reads need not wait for the second look: vms_repo_lock_begin.
  *
  * A lock is a promise that its holder is alive: it is written anew every five minutes, new file
  * first, then the old one removed. A lock older than half an hour, or of a process of this host
@@ -36,6 +36,9 @@ struct VmsRepoLock {
     bool exclusive;
     GCancellable *cancellable; /* of refreshes: cancelled at the end */
     GThread *thread;
+
+    int64_t begun_us; /* monotonic, when its file was there */
+    gint settled;     /* atomic: the second look is done */
 
     GMutex mutex;
     GCond stop_cond;
@@ -202,18 +205,33 @@ static void *refresh_thread(void *user)
     return NULL;
 }
 
-static bool settle(GCancellable *cancellable, GError **error)
+static bool wait_to_settle(const VmsRepoLock *lock, GCancellable *cancellable, GError **error)
 {
     GPollFD fd = {.fd = -1};
     bool pollable = g_cancellable_make_pollfd(cancellable, &fd);
+    int64_t left_us = lock->begun_us + SETTLE_US - g_get_monotonic_time();
 
-    g_poll(&fd, pollable ? 1 : 0, SETTLE_US / 1000);
+    if (left_us > 0)
+        g_poll(&fd, pollable ? 1 : 0, (int)(left_us / 1000) + 1);
     if (pollable)
         g_cancellable_release_fd(cancellable);
     return vms_check_cancelled(cancellable, error);
 }
 
-VmsRepoLock *vms_repo_lock(VmsRepo *repo, bool exclusive, GCancellable *cancellable, GError **error)
+/* The mutex is held. */
+static bool settle(VmsRepoLock *lock, GCancellable *cancellable, GError **error)
+{
+    if (g_atomic_int_get(&lock->settled))
+        return true;
+    if (!wait_to_settle(lock, cancellable, error) ||
+        !look(lock->repo, lock->exclusive, &lock->id, cancellable, error))
+        return false;
+    g_atomic_int_set(&lock->settled, 1);
+    return true;
+}
+
+VmsRepoLock *vms_repo_lock_begin(VmsRepo *repo, bool exclusive, GCancellable *cancellable,
+                                 GError **error)
 {
     int64_t now = boot_time_us();
     VmsId id;
@@ -222,21 +240,35 @@ VmsRepoLock *vms_repo_lock(VmsRepo *repo, bool exclusive, GCancellable *cancella
         !save(repo, exclusive, &id, cancellable, error))
         return NULL;
     vms_failpoint("lock.stored");
-    if (!settle(cancellable, error) || !look(repo, exclusive, &id, cancellable, error)) {
-        remove_file(repo, &id);
-        return NULL;
-    }
 
     VmsRepoLock *lock = g_new0(VmsRepoLock, 1);
     lock->repo = repo;
     lock->exclusive = exclusive;
     lock->cancellable = g_cancellable_new();
+    lock->begun_us = g_get_monotonic_time();
     g_mutex_init(&lock->mutex);
     g_cond_init(&lock->stop_cond);
     lock->id = id;
     lock->refreshed_us = now;
     lock->thread = g_thread_new("repo-lock", refresh_thread, lock);
     return lock;
+}
+
+bool vms_repo_lock_settle(VmsRepoLock *lock, GCancellable *cancellable, GError **error)
+{
+    if (g_atomic_int_get(&lock->settled))
+        return true;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock->mutex);
+    return settle(lock, cancellable, error);
+}
+
+VmsRepoLock *vms_repo_lock(VmsRepo *repo, bool exclusive, GCancellable *cancellable, GError **error)
+{
+    g_autoptr(VmsRepoLock) lock = vms_repo_lock_begin(repo, exclusive, cancellable, error);
+
+    if (lock == NULL || !vms_repo_lock_settle(lock, cancellable, error))
+        return NULL;
+    return g_steal_pointer(&lock);
 }
 
 bool vms_repo_lock_check(VmsRepoLock *lock, GError **error)
@@ -247,7 +279,7 @@ bool vms_repo_lock_check(VmsRepoLock *lock, GError **error)
         return vms_fail(error, VMS_ERROR_LOCKED,
                         "the lock of %s could not be refreshed and is lost: run it again",
                         lock->repo->store->location);
-    if (!look_for_own(lock, error))
+    if (!settle(lock, lock->cancellable, error) || !look_for_own(lock, error))
         return false;
     if (lock->removed)
         return vms_fail(error, VMS_ERROR_LOCKED,

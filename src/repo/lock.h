@@ -11,9 +11,17 @@ typedef struct VmsRepoLock VmsRepoLock;
 VmsRepoLock *vms_repo_lock(VmsRepo *repo, bool exclusive, GCancellable *cancellable,
                            GError **error);
 
+/* In two parts, for who first reads and writes afterwards: begin returns once its own lock is
+ * stored, and settle, some 0.2 s after that, once nobody was found who came at the same time.
+ * Between them nothing may be written, and what is read may be vanishing. LOCKED as above, from
+ * either. settle: thread-safe, at once where it is done; failed, it may be called again. */
+VmsRepoLock *vms_repo_lock_begin(VmsRepo *repo, bool exclusive, GCancellable *cancellable,
+                                 GError **error);
+bool vms_repo_lock_settle(VmsRepoLock *lock, GCancellable *cancellable, GError **error);
+
 /* False with LOCKED once refreshes failed for longer than the lock is valid, or where somebody
  * removed its file (`restic unlock --remove-all`), or came in beside an exclusive one: check before
- * a commit point. */
+ * a commit point. Settles first. */
 bool vms_repo_lock_check(VmsRepoLock *lock, GError **error);
 
 /* Removes the lock file; also from autoptr. */

@@ -204,7 +204,7 @@ bool vms_prune_rewrite(VmsPrune *prune, GError **error)
         !vms_prune_db_sums(prune->db, &sums, error))
         return false;
     rewrite.total = sums.repack_used;
-    rewrite.upload = vms_upload_new(prune->repo, UPLOADS, indexed, NULL, prune->cancellable);
+    rewrite.upload = vms_upload_new(prune->repo, NULL, UPLOADS, indexed, NULL, prune->cancellable);
     rewrite.opened = vms_pack_buffers_new();
     bool ok = rewrite_files(&rewrite, error);
     vms_pack_buffers_unref(rewrite.opened);

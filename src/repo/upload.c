@@ -25,6 +25,7 @@
 
 struct VmsUpload {
     VmsRepo *repo;
+    VmsRepoLock *lock; /* nullable */
     VmsUploadIndexedFunc indexed;
     void *user;
     GCancellable *cancellable; /* our own, cancelled with the caller's and at free */
@@ -164,6 +165,8 @@ static bool put_pack(VmsUpload *upload, VmsUploadPack *pack, uint64_t *ret_size,
         bytes = vms_pack_buffers_lend(upload->buffers, g_steal_pointer(&pack->bytes));
     }
     *ret_size = g_bytes_get_size(bytes);
+    if (upload->lock != NULL && !vms_repo_lock_settle(upload->lock, upload->cancellable, error))
+        return false;
     g_autofree char *name = vms_object_pack_name(&pack->id);
     vms_failpoint("pack.next");
     bool ok = vms_store_put(upload->repo->store, name, bytes, false, upload->cancellable, error);
@@ -221,14 +224,15 @@ static void cancel_inner(GCancellable *outer, void *user)
     g_cancellable_cancel(user);
 }
 
-VmsUpload *vms_upload_new(VmsRepo *repo, unsigned threads, VmsUploadIndexedFunc indexed, void *user,
-                          GCancellable *cancellable)
+VmsUpload *vms_upload_new(VmsRepo *repo, VmsRepoLock *lock, unsigned threads,
+                          VmsUploadIndexedFunc indexed, void *user, GCancellable *cancellable)
 {
     VmsUpload *upload = g_new0(VmsUpload, 1);
 
     g_mutex_init(&upload->mutex);
     g_cond_init(&upload->idle);
     upload->repo = repo;
+    upload->lock = lock;
     upload->indexed = indexed;
     upload->user = user;
     upload->cancellable = g_cancellable_new();

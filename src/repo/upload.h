@@ -2,6 +2,7 @@
 /* Uploading packs with several threads, and listing them in index files once they are durable. */
 #pragma once
 
+#include "repo/lock.h"
 #include "repo/pack-buffer.h"
 #include "repo/pack.h"
 
@@ -21,8 +22,9 @@ void vms_upload_pack_free(VmsUploadPack *pack);
 /* Called without locks held, after the blobs of an index file are in the index cache. */
 typedef void (*VmsUploadIndexedFunc)(void *user, const VmsPackBlob *blobs, size_t count);
 
-VmsUpload *vms_upload_new(VmsRepo *repo, unsigned threads, VmsUploadIndexedFunc indexed, void *user,
-                          GCancellable *cancellable);
+/* lock: nullable; settled before anything is put. */
+VmsUpload *vms_upload_new(VmsRepo *repo, VmsRepoLock *lock, unsigned threads,
+                          VmsUploadIndexedFunc indexed, void *user, GCancellable *cancellable);
 
 /* Stops the threads; what waits is dropped, what is stored gets an index if the store answers. */
 void vms_upload_free(VmsUpload *upload);

@@ -121,7 +121,8 @@ VmsRepoWriter *vms_repo_writer_new(VmsRepo *repo, const VmsRepoWriterOptions *op
     writer->repo = repo;
     if (!read_options(options, writer, &uploads, error))
         return NULL;
-    writer->upload = vms_upload_new(repo, uploads, forget_mine, writer, cancellable);
+    writer->upload = vms_upload_new(repo, options ? options->lock : NULL, uploads, forget_mine,
+                                    writer, cancellable);
     return g_steal_pointer(&writer);
 }
 

@@ -2,7 +2,7 @@
 /* Adding blobs to a repository: dedup, compress, seal, pack, upload, index. */
 #pragma once
 
-#include "repo/repo.h"
+#include "repo/lock.h"
 
 typedef struct VmsRepoWriter VmsRepoWriter;
 
@@ -12,6 +12,7 @@ typedef struct {
     VmsCompression compression;
     unsigned uploads;   /* packs in flight at once; 0: 4 */
     uint64_t pack_size; /* bytes; 0: 16 MiB */
+    VmsRepoLock *lock;  /* nullable: settled before anything is put; outlives the writer */
 } VmsRepoWriterOptions;
 
 typedef struct {
@@ -25,7 +26,8 @@ typedef struct {
     uint64_t wait_us;          /* callers that waited for the uploads */
 } VmsRepoWriterStats;
 
-/* The repository's index must be in sync and a lock held. options nullable. */
+/* The repository's index must be in sync and a lock held (or begun, then in the options). options
+ * nullable. */
 VmsRepoWriter *vms_repo_writer_new(VmsRepo *repo, const VmsRepoWriterOptions *options,
                                    GCancellable *cancellable, GError **error);
 

@@ -159,6 +159,47 @@ static void test_race(Fixture *f, const void *unused)
     vms_repo_lock_free(won);
 }
 
+/* Who comes in while a lock settles: a writer that was given it puts nothing. */
+static void test_begun(Fixture *f, const void *unused)
+{
+    g_autoptr(VmsLockFile) file = vms_lock_file_new(true);
+    g_autoptr(VmsRepoLock) held = NULL;
+    g_autoptr(GError) error = NULL;
+    VmsId id;
+
+    assert_ok((held = vms_repo_lock_begin(f->repo, false, NULL, ERR)) != NULL);
+    g_assert_cmpuint(count_locks(f), ==, 1);
+    put_lock(f, file);
+    VmsRepoWriterOptions options = {.lock = held};
+    VmsRepoWriter *writer = new_writer(f, &options);
+    assert_ok(vms_repo_writer_add(writer, VMS_BLOB_DATA, "data", 4, &id, ERR));
+    g_assert_false(vms_repo_writer_flush(writer, &error));
+    g_assert_error(error, VMS_ERROR, VMS_ERROR_LOCKED);
+    vms_repo_writer_free(writer);
+    g_clear_error(&error);
+    g_assert_false(vms_repo_lock_check(held, &error));
+    g_assert_error(error, VMS_ERROR, VMS_ERROR_LOCKED);
+    g_autoptr(GPtrArray) packs = names(f, "data/"), indexes = names(f, "index/");
+    g_assert_cmpuint(packs->len + indexes->len, ==, 0);
+}
+
+/* Nobody came: the same goes on. */
+static void test_settled(Fixture *f, const void *unused)
+{
+    g_autoptr(VmsRepoLock) held = NULL;
+
+    assert_ok((held = vms_repo_lock_begin(f->repo, false, NULL, ERR)) != NULL);
+    VmsRepoWriterOptions options = {.lock = held};
+    g_autoptr(VmsRepoWriter) writer = new_writer(f, &options);
+    VmsId id;
+
+    assert_ok(vms_repo_writer_add(writer, VMS_BLOB_DATA, "data", 4, &id, ERR));
+    assert_ok(vms_repo_writer_flush(writer, ERR));
+    assert_ok(vms_repo_lock_settle(held, NULL, ERR));
+    assert_ok(vms_repo_lock_check(held, ERR));
+    assert_blob(f->repo, VMS_BLOB_DATA, &id, "data", 4);
+}
+
 static VmsId save_snapshot(Fixture *f, const char *path, int64_t time_us)
 {
     char *paths[] = {(char *)path, NULL}, *tags[] = {"vmsnap", "domain=web01", "uuid=", NULL};
@@ -282,6 +323,8 @@ int main(int argc, char **argv)
     ADD("unreadable", test_unreadable);
     ADD("removed", test_removed);
     ADD("came-in", test_came_in);
+    ADD("begun", test_begun);
+    ADD("settled", test_settled);
     ADD("race", test_race);
     ADD("snapshots", test_snapshots);
     ADD("snapshot-names", test_snapshot_names);
