@@ -300,22 +300,27 @@ static bool run(Restore *r, GError **error)
     return r->plan->memory ? restore_memory(r, error) : start(r, error);
 }
 
-/* What cannot be undone now stays in the journal. */
-static bool undo(Restore *r, GError **error)
+/* No file of a domain goes before libvirt has let go of it. */
+static bool undo_domain(Restore *r, GError **error)
 {
     const VmsRestoreRecord *record = vms_restore_journal_record(r->journal);
     unsigned keep_tpm = record->keep_tpm ? VIR_DOMAIN_UNDEFINE_KEEP_TPM : 0u;
-    bool undefined = true;
+    virDomainDestroy(r->domain); /* fails where it never started */
+    vms_failpoint("restore.destroyed");
+    if (virDomainIsActive(r->domain) != 0)
+        return vms_virt_fail(error, "%s is not stopped", r->plan->domain);
+    bool ok = virDomainUndefineFlags(r->domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | keep_tpm) == 0 ||
+              vms_virt_fail(error, "undefine");
+    vms_failpoint("restore.undefined");
+    return ok;
+}
+
+/* What cannot be undone now stays in the journal. */
+static bool undo(Restore *r, GError **error)
+{
     g_ptr_array_set_size(r->sinks, 0);
-    if (r->domain) {
-        virDomainDestroy(r->domain); /* fails where it never started */
-        vms_failpoint("restore.destroyed");
-        undefined =
-            virDomainUndefineFlags(r->domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | keep_tpm) == 0 ||
-            vms_virt_fail(error, "undefine");
-        vms_failpoint("restore.undefined");
-    }
-    return vms_restore_unmake(record, false, undefined ? error : NULL) && undefined;
+    return (!r->domain || undo_domain(r, error)) &&
+           vms_restore_unmake(vms_restore_journal_record(r->journal), false, error);
 }
 
 static VmsRestoreRecord *describe(const Restore *r)
