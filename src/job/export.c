@@ -31,6 +31,11 @@ static bool can_export(const VmsRecord *record, GError **error)
                         "the drop of snapshot %s was interrupted: nothing of it can be exported; "
                         "\"vmsnap recover %s\" ends the drop",
                         record->id, record->domain);
+    if (vms_merge_is_begun(record))
+        return vms_fail(error, VMS_ERROR_REFUSED,
+                        "merging the overlays of snapshot %s was begun: it is in %s and cannot be "
+                        "exported once more; \"vmsnap commit %s\" ends the merge",
+                        record->id, record->repository, record->domain);
     switch (record->status) {
     case VMS_STATUS_CAPTURED:
     case VMS_STATUS_EXPORTING: /* interrupted; we hold the domain's lock */
@@ -152,6 +157,8 @@ static bool merge(VmsExportJob *e, GError **error)
     e->result->commit_us = g_get_monotonic_time() - start;
     if (ok)
         return true;
+    if (vms_merge_may_have_written(e->record, cause))
+        vms_merge_set_begun(e->record);
     set_status(e, VMS_STATUS_EXPORTED, NULL);
     if (vms_error_is(cause, VMS_ERROR_REFUSED)) {
         /* Not a failure: a newer snapshot needs this overlay. The export itself is done. */

@@ -9,6 +9,7 @@
 #include "virt/quiesce.h"
 
 #define THAW_TIMEOUT_S 10
+#define BEGUN "merge-begun"
 
 /* Something of it is left on this host. */
 static bool is_left(const VmsRecord *record)
@@ -81,12 +82,29 @@ static bool clean_memory(virDomainPtr domain, const VmsRecord *record, GError **
     return vms_cow_clean(domain, error);
 }
 
-static bool any_merged(const VmsRecord *record)
+bool vms_merge_may_have_written(const VmsRecord *record, const GError *cause)
 {
     for (guint i = 0; i < record->disks->len; i++)
         if (((const VmsRecordDisk *)record->disks->pdata[i])->merged)
             return true;
+    return !vms_error_is(cause, VMS_ERROR_REFUSED);
+}
+
+bool vms_merge_is_begun(const VmsRecord *record)
+{
+    for (guint i = 0; i < record->notes->len; i++)
+        if (g_str_equal(((const VmsNote *)record->notes->pdata[i])->code, BEGUN))
+            return true;
     return false;
+}
+
+void vms_merge_set_begun(VmsRecord *record)
+{
+    if (!vms_merge_is_begun(record))
+        vms_record_add_note(
+            record, BEGUN,
+            "merging its overlays was begun and has not ended: what is left on this "
+            "host is no snapshot any more");
 }
 
 /* Sets *ret_begun where something may have been written to a frozen image. */
@@ -111,7 +129,7 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, b
     thaw(domain, record);
     vms_failpoint("merge.thawed");
     if (!vms_overlays_merge(context, catalog, domain, record, true, &cause)) {
-        *ret_begun = *ret_begun || any_merged(record) || !vms_error_is(cause, VMS_ERROR_REFUSED);
+        *ret_begun = *ret_begun || vms_merge_may_have_written(record, cause);
         g_propagate_error(error, g_steal_pointer(&cause));
         return false;
     }
@@ -161,6 +179,8 @@ bool vms_merge_end(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, 
         record->status = before;
         if (!begun) /* all of it is there still */
             set_reason(record, NULL);
+        else if (exported)
+            vms_merge_set_begun(record);
         vms_catalog_save(catalog, record, NULL);
         return false;
     }

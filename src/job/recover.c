@@ -113,6 +113,7 @@ static bool end_merge(VmsContext *context, VmsCatalog *catalog, VmsRecoverEntry 
         return false;
     }
     vms_record_add_note(entry->record, "overlays-kept", "%s", cause->message);
+    vms_merge_set_begun(entry->record); /* nobody can tell how far it came */
     return release(catalog, entry->record, error);
 }
 

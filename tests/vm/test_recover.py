@@ -180,9 +180,14 @@ def test_killed_merge_below_a_newer_one(vmsnap, shut_off):
     assert (document["recovered"], document["failed"], document["waiting"]) == (1, 0, 1)
     [entry] = [entry for entry in document["snapshots"] if entry["action"] == "merge"]
     assert entry["snapshot"]["status"] == "exported"
-    assert "overlays-kept" in [note["code"] for note in entry["snapshot"]["notes"]]
+    codes = [note["code"] for note in entry["snapshot"]["notes"]]
+    assert "overlays-kept" in codes and "merge-begun" in codes
+    vmsnap.fails(REFUSED, "export", "--snapshot", older["id"], "--to", vmsnap.fresh("dir"),
+                 says=[older["id"], "vmsnap commit"])
     vmsnap.run("drop", shut_off.name)
     vmsnap.run("commit", shut_off.name)
+
+
 def test_killed_drop(vmsnap, guest, unharmed):
     """What was given up is given up: it cannot be exported any more, and recover ends the drop."""
     record = vmsnap.create(guest.name, *DISKS)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Several snapshots of one domain, keeping overlays, giving up, and losing the whole host."""
+import fcntl
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import libvirt
 import pytest
 
 import domains
-from tool import NOT_FOUND, REFUSED
+from tool import FAILED, NOT_FOUND, REFUSED
+
+NOT_SHARED, WRITE = 200, 1  # the byte of an image by which one QEMU tells others that it wants none that writes
 
 
 def test_keep_overlays_then_commit(vmsnap, guest, unharmed):
@@ -96,6 +99,21 @@ def test_replaced_overlay_is_not_deleted(vmsnap, shut_off):
         assert file.read() == "precious"
     shut_off.rename(path + ".ours", path)
     vmsnap.run("drop", shut_off.name)
+
+
+def test_merge_that_failed_is_no_snapshot_any_more(vmsnap, shut_off):
+    """What it has written into the frozen image, nobody knows: it is not exported once more."""
+    record = vmsnap.create(shut_off.name)
+    vmsnap.run("export", shut_off.name, "--to", "dir", "--keep-overlays")
+    with open(shut_off.originals["vdb"], "rb") as image:
+        fcntl.lockf(image, fcntl.LOCK_SH, 1, NOT_SHARED + WRITE)
+        vmsnap.fails(FAILED, "commit", shut_off.name, says=["vdb"])
+    [left] = vmsnap.on_host(shut_off.name)
+    assert left["status"] == "exported"
+    assert "merge-begun" in [note["code"] for note in left["notes"]]
+    vmsnap.fails(REFUSED, "export", "--snapshot", record["id"], "--to", "s3",
+                 says=[record["id"], "vmsnap commit"])
+    assert vmsnap.json("commit", shut_off.name)["snapshot"]["status"] == "done"
 
 
 def test_overlay_of_a_detached_disk_is_not_deleted(vmsnap, shut_off):
