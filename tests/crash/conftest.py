@@ -30,6 +30,6 @@ def matrix():
     matrix = Matrix(folder, SEED, out=Path(OUT) if OUT else None)
     yield matrix
     if OUT:
-        matrix.write()
+        matrix.tally.write()
     matrix.world.close()
     shutil.rmtree(folder)

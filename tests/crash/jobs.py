@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is killed: for each job how it is prepared, its command, what must be so when recover is
 done, and that the same then succeeds. A snapshot that is left must be the cut, or be gone."""
+import shutil
+
 import domains
-from tool import DONE, NOT_FOUND
+from tool import DONE, FAILED, NOT_FOUND
+from victims import beside
 
 DISKS = ("--memory=none", "--quiesce=off")
 LIVE = ("--memory=live", "--quiesce=off")
@@ -11,7 +14,8 @@ LIVE = ("--memory=live", "--quiesce=off")
 class Job:
     domain = "blank"
     place = None  # kind of repository that it works on
-    rounds = 1  # undisturbed runs, to learn its points
+    slow = False
+    interrupted = None  # as by Ctrl-C, once it has passed this point
 
     def __init__(self, name, **options):
         self.name = name
@@ -23,6 +27,10 @@ class Job:
 
     def args(self, shot):
         raise NotImplementedError
+
+    def again(self, shot, records):
+        """Whether after recover all is there for the same to be killed once more."""
+        return False
 
     def finish(self, shot, records):
         """After recover: judge what is left, do the same again, clear all."""
@@ -72,6 +80,13 @@ class Create(Job):
     def args(self, shot):
         return ["create", shot.domain.name, *self.options]
 
+    def again(self, shot, records):
+        if len(records) > (1 if self.below else 0):
+            return False
+        shot.domain.write(shot.dice)
+        shot.cut = shot.domain.sums()
+        return True
+
     def finish(self, shot, records):
         vmsnap = shot.world.vmsnap
         records = [record for record in records if record["id"] != (shot.below or {}).get("id")]
@@ -104,6 +119,9 @@ class Export(Job):
 
     def args(self, shot):
         return ["export", shot.domain.name, "--to", shot.place, *self.options]
+
+    def again(self, shot, records):
+        return any(record["status"] == "captured" for record in records)
 
     def finish(self, shot, records):
         world, name = shot.world, shot.domain.name
@@ -138,6 +156,9 @@ class Commit(Job):
     def args(self, shot):
         return ["commit", shot.domain.name]
 
+    def again(self, shot, records):
+        return bool(records)
+
     def finish(self, shot, records):
         if not records:
             self.prepare(shot)
@@ -154,6 +175,9 @@ class Drop(Job):
 
     def args(self, shot):
         return ["drop", shot.domain.name]
+
+    def again(self, shot, records):
+        return bool(records)
 
     def finish(self, shot, records):
         for record in records:
@@ -177,6 +201,7 @@ class Restore(Job):
             [id] = stored(shot, self.place)
             world.sources[self.name] = (shot.place, id, shot.cut)
         shot.source = world.sources[self.name]
+        shot.beside = world.kept_beside()
         shot.folder = world.top / "copies"
         shot.folder.mkdir(exist_ok=True)
         shot.folder.chmod(0o711)
@@ -187,6 +212,9 @@ class Restore(Job):
             id = "latest"
         return ["restore", id, "--from", place, "--as", "copy", "--disks-to", shot.folder,
                 *self.options]
+
+    def again(self, shot, records):
+        return domains.find("copy") is None and not domains.folder_files(shot.folder)
 
     def whole(self, shot, may_be_off=False):
         """All that it makes; and takes it away."""
@@ -200,11 +228,13 @@ class Restore(Job):
         for target, path in paths.items():
             format = "qcow2" if path.endswith(".qcow2") else "raw"
             assert domains.image_sha256(path, format, shot.world.top) == cut[target], target
-        assert sorted(paths.values()) == [str(shot.folder / name)
-                                          for name in domains.folder_files(shot.folder)]
+        variables = domains.tree("copy").findtext("os/nvram")
+        assert sorted([*paths.values(), *([variables] if variables else [])]) == [
+            str(shot.folder / name) for name in domains.folder_files(shot.folder)]
         self.clear(shot)
 
     def clear(self, shot):
+        assert sorted(beside("copy")) == sorted(shot.domain.beside())
         domains.remove("copy")
         for path in shot.folder.iterdir():
             path.unlink()
@@ -216,8 +246,33 @@ class Restore(Job):
             self.whole(shot, may_be_off=bool(shot.killed & {"qemu", "host"}))
         else:
             assert not files, f"recover left {files} of a restore"
+            kept = shot.world.kept_beside()
+            assert kept == shot.beside, f"recover left {set(kept) - set(shot.beside)} of a restore"
         shot.world.vmsnap.run(*self.args(shot))
         self.whole(shot)
+
+
+class Init(Job):
+    slow = True
+    place = "new-dir"
+
+    def prepare(self, shot):
+        shot.place = shot.world.renew(self.place, False)
+
+    def args(self, shot):
+        return ["init", shot.place]
+
+    def finish(self, shot, records):
+        """A repository is refused to be made again; so is a key without one, and it says what to do."""
+        result = shot.world.vmsnap.start(*self.args(shot)).wait()
+        assert result.status in (DONE, FAILED), result
+        folder = shot.world.vmsnap.places[shot.place]["folder"]
+        if not (folder / "config").exists():
+            assert "remove keys/" in " ".join(result.err.split()), result
+            shutil.rmtree(folder / "keys")
+            shot.world.vmsnap.run(*self.args(shot))
+        shot.world.judge(self.place)
+        export_one(shot, self.place)
 
 
 class Forget(Job):
@@ -265,6 +320,9 @@ class Prune(Forget):
     def args(self, shot):
         return ["prune", "--max-unused=0", shot.place]
 
+    def again(self, shot, records):
+        return shot.hit
+
     def finish(self, shot, records):
         assert not records
         self.compare_one(shot)
@@ -275,13 +333,11 @@ class Prune(Forget):
 
 class Recover(Job):
     """Of another job that was killed at a point first, so not every run has the same to do."""
-    rounds = 3
-
     def prepare(self, shot):
-        point = shot.choose(self.base)
+        first = shot.choose(lambda dice: shot.matrix.aim(self.base, dice, "vmsnap"))
         self.base.ready(shot)
         self.base.prepare(shot)
-        shot.strike("vmsnap", point, *self.base.args(shot))
+        shot.strike(self.base, *first, *self.base.args(shot))
 
     def args(self, shot):
         return ["recover"]
@@ -314,12 +370,17 @@ def all_jobs():
         Restore("restore-memory", place="source-dir", memory=LIVE, options=("--memory",)),
         Restore("restore-images", place="images-source-dir", memory=LIVE, options=("--memory",),
                 export=("--format=qcow2",)),
-        Forget("forget", place="dir"), Prune("prune", place="dir"), Prune("prune-s3", place="s3"),
+        Create("create-interrupted", interrupted="create.capturing"),
+        Create("create-beside", domain="beside"),
+        Restore("restore-beside", domain="beside", place="source-dir", options=("--no-memory",)),
+        Init("init"), Forget("forget", place="dir"), Prune("prune", place="dir"), Prune("prune-s3", place="s3"),
     ]
     if cow:
         jobs += [Create("create-cow", options=("--memory=cow", "--quiesce=off")),
                  Create("create-cow-frozen", options=("--memory=cow", "--quiesce=require"),
                         **frozen_guest),
+                 Create("create-cow-interrupted", options=("--memory=cow", "--quiesce=off"),
+                        interrupted="cow.migrating"),
                  Drop("drop-cow", options=("--memory=cow", "--quiesce=off"))]
     by = {job.name: job for job in jobs}
     for name in ("create", "export", "commit", "create-memory", "restore", "drop",

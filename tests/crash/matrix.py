@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One kill after the other, each checked: picking them, doing them, counting them."""
+"""One kill after the other: picking what was hit least, doing it, keeping what a violation left."""
 import collections
 import contextlib
+import gc
 import json
 import random
 import time
@@ -11,79 +12,12 @@ import audit
 import jobs
 import points
 import report
-from strike import Strike
-from tool import DONE
+from shot import Shot
+from tally import Tally
 from world import World, describe
 
-WEIGHTS = {"vmsnap": 7, "qemu": 1, "libvirtd": 1, "host": 1}
-
-
-def name_of(point):
-    return point.partition(":")[0] if isinstance(point, str) else points.MOMENT
-
-
-class Shot:
-    """One kill. dice decides all that is left to chance in it."""
-
-    def __init__(self, matrix, job, dice):
-        self.matrix, self.world, self.job = matrix, matrix.world, job
-        self.dice = random.Random(dice)
-        self.domain = self.place = self.cut = self.below = None
-        self.killed, self.struck = set(), []
-        self.reached = False
-
-    def choose(self, job):
-        """A point of that job, once in so many any moment."""
-        traced = self.matrix.traced(job)
-        if self.dice.random() < 0.1 or not traced.counts:
-            return self.dice.uniform(0, traced.seconds * 1.05)
-        name = self.dice.choice(sorted(traced.counts))
-        return f"{name}:{self.dice.randint(1, traced.counts[name])}"
-
-    def strike(self, variant, point, *args):
-        self.struck.append(f"{variant} {point}: {' '.join(str(arg) for arg in args)}")
-        strike = Strike(self.world, self.domain, variant, point, self.dice)
-        strike.run(*args)
-        result = strike.result
-        assert strike.done or result.status == DONE, result
-        if strike.done:
-            self.matrix.count(point, variant)
-        self.killed |= {variant, "vmsnap"} if strike.done else set()
-        return strike.done
-
-    def run(self, variant, point):
-        job = self.job
-        job.ready(self)
-        job.prepare(self)
-        self.reached = self.strike(variant, point, *job.args(self))
-        domain = self.domain
-        runs = domain.runs
-        if variant in ("qemu", "host") and runs and not domain.is_up():
-            domain.runs = self.dice.random() < 0.5  # it is started again before recover, or after
-            if domain.runs:
-                domain.start()
-        try:
-            while self.dice.random() < 0.5:  # it is killed, too
-                self.strike("vmsnap", self.matrix.point_of_recover(self.dice), "recover")
-            self.recover()
-            records = audit.at_rest(self.world, domain, self.dice)
-        finally:
-            domain.runs = runs
-        if runs and not domain.is_up():
-            domain.start()
-        job.finish(self, records)
-        assert audit.at_rest(self.world, domain, self.dice) == [], "something is left in the end"
-
-    def recover(self):
-        vmsnap = self.world.vmsnap
-        foretold = vmsnap.json("recover", "--dry-run") if self.dice.random() < 0.2 else None
-        done = vmsnap.json("recover")
-        assert done["failed"] == 0 and not done["dry_run"], done
-        if foretold:
-            assert [entry["action"] for entry in foretold["snapshots"]] == [
-                entry["action"] for entry in done["snapshots"]], (foretold, done)
-        again = vmsnap.json("recover")
-        assert again["recovered"] == 0 and again["failed"] == 0, again
+WEIGHTS = {"vmsnap": 3, "qemu": 1, "libvirtd": 1, "host": 1}  # recover adds kills of vmsnap alone
+SLOW = 0.3  # how often a job is taken that takes long, as against one that does not
 
 
 class Matrix:
@@ -92,91 +26,131 @@ class Matrix:
         self.jobs = {name: job for name, job in jobs.all_jobs().items()
                      if not names or name in names}
         self.variants = list(variants or report.COLUMNS)
-        self.kills = collections.Counter()  # of (point's name, variant)
-        self.missed, self.violations, self.learned = 0, [], {}
+        self.after = {}  # {job: Counter of what recover passed after it}
+        self.tally = Tally(seed, out)
+        self.learned = self.tally.learned  # {job: Traced}
+        self.missed = collections.Counter()  # of (point's name, variant): it was not reached
         assert points.known(), "there is no fail point in src"
+        gc.freeze()  # each start of vmsnap collects garbage: not among what stays
         self.world = World(folder)
-        self.begin = time.time()
 
-    def count(self, point, variant):
-        self.kills[(name_of(point), variant)] += 1
+    # ---- where to ----
+
+    def learn_all(self):
+        """A job that does not even succeed undisturbed is a violation, and left out."""
+        for job in list(self.jobs.values()):
+            try:
+                self.traced(job)
+            except Exception as error:  # pylint: disable=broad-except
+                self.violation(Shot(self, job, ""), "vmsnap", "undisturbed", error)
+                del self.jobs[job.name]
 
     def traced(self, job):
         """What it passes undisturbed; it is checked like any other."""
         if job.name not in self.learned:
-            found = None
-            for number in range(job.rounds):
-                found = self.learn(job, f"{self.seed} learn {job.name} {number}", found)
-            self.learned[job.name] = found
+            self.learned[job.name] = self.learn(job, f"{self.seed} learn {job.name}")
         return self.learned[job.name]
 
-    def learn(self, job, dice, before):
+    def learn(self, job, dice):
         shot = Shot(self, job, dice)
         job.ready(shot)
         job.prepare(shot)
-        found = points.trace(self.world.vmsnap, *job.args(shot))
-        found.counts |= before.counts if before else found.counts
+        found = points.trace(self.world.vmsnap, job.args(shot), job.interrupted)
         records = audit.at_rest(self.world, shot.domain, shot.dice)
         job.finish(shot, records)
         assert audit.at_rest(self.world, shot.domain, shot.dice) == []
+        self.tally.count(shot.kills)
         return found
+
+    def passed(self, job, whose, names):
+        """In a run that was disturbed, of job or, without, of recover after it."""
+        if job is None:
+            self.after.setdefault(whose.name, collections.Counter()).update(set(names))
+        elif job.name in self.learned:
+            self.learned[job.name].counts |= collections.Counter(names)
+
+    def miss(self, point, variant):
+        self.missed[(points.name_of(point), variant)] += 1
+
+    def tries(self, name, variant):
+        return self.tally.kills[(name, variant)] + self.missed[(name, variant)]
 
     def variants_of(self, job):
         """A domain that is off has no QEMU to be killed, unless it is restored with memory."""
-        if self.world.domain(job.domain).runs:
-            return self.variants
-        return [variant for variant in self.variants if variant != "qemu"]
+        return [variant for variant in self.variants if variant != "qemu" or job.domain not in ("off", "beside")]
 
-    def pick(self, job, dice):
-        """Of what was struck least."""
-        possible = self.variants_of(job)
-        variant = dice.choices(possible, [WEIGHTS[name] for name in possible])[0]
+    def variant(self, possible, dice):
+        return dice.choices(possible, [WEIGHTS[name] for name in possible])[0]
+
+    def least(self, job, variant):
+        return min((self.tries(name, variant) for name in self.traced(job).counts), default=0)
+
+    def aim(self, job, dice, variant=None):
+        """Variant, and a point of that job that was hit least; once in so many any moment."""
+        variant = variant or self.variant(self.variants_of(job), dice)
         traced = self.traced(job)
         if dice.random() < 0.1 or not traced.counts:
             return variant, dice.uniform(0, traced.seconds * 1.05)
-        least = min(self.kills[(name, variant)] for name in traced.counts)
+        least = self.least(job, variant)
         name = dice.choice(sorted(name for name in traced.counts
-                                  if self.kills[(name, variant)] == least))
+                                  if self.tries(name, variant) == least))
         return variant, f"{name}:{dice.randint(1, traced.counts[name])}"
 
-    def point_of_recover(self, dice):
+    def aim_at_recover(self, job, dice):
         """Whether it comes so far is another matter."""
-        names = sorted(name for job, traced in self.learned.items() if job.startswith("recover-")
-                       for name in traced.counts)
-        return f"{dice.choice(names)}:{dice.randint(1, 2)}" if names else dice.uniform(0, 0.2)
+        names = sorted(self.after.get(job.name, ()), key=lambda name: (self.tries(name, "vmsnap"), name))
+        if dice.random() < 0.1 or not names:
+            return "vmsnap", dice.uniform(0, 0.2)
+        return "vmsnap", f"{dice.choice(names[:4])}:{dice.choice((1, 1, 2))}"
 
-    def one(self, job, dice):
+    def next(self, dice):
+        """A job and a variant; mostly where something was hit least."""
+        variant = self.variant(self.variants, dice)
+        possible = [job for job in self.jobs.values() if variant in self.variants_of(job)]
+        possible = [job for job in possible
+                    if not (job.slow or job.domain in ("linux", "big")) or dice.random() < SLOW] or possible
+        if dice.random() < 0.7:
+            least = min(self.least(job, variant) for job in possible)
+            possible = [job for job in possible if self.least(job, variant) == least]
+        return dice.choice(possible), variant
+
+    # ---- doing it ----
+
+    def one(self, job, dice, variant=None):
         """Picks it, too. True where all held."""
         try:
-            variant, point = self.pick(job, random.Random(dice))
+            variant, point = self.aim(job, random.Random(dice), variant)
         except Exception as error:  # pylint: disable=broad-except
-            self.violation(Shot(self, job, dice), "vmsnap", "undisturbed", dice, error)
+            self.violation(Shot(self, job, dice), "vmsnap", "undisturbed", error)
             return False
-        begin = time.time()
-        held = self.shoot(job, variant, point, dice)
-        print(f"{job.name} {point} {variant}: {'held' if held else 'VIOLATED'}, "
-              f"{time.time() - begin:.1f} s", flush=True)
-        return held
+        return self.shoot(job, variant, point, dice)
 
-    def shoot(self, job, variant, point, dice):
+    def shoot(self, job, variant, point, dice, chosen=()):
         """True where all held."""
-        shot = Shot(self, job, dice)
+        shot, begin = Shot(self, job, dice, chosen), time.time()
         try:
             shot.run(variant, point)
         except Exception as error:  # pylint: disable=broad-except
-            self.violation(shot, variant, point, dice, error)
+            self.violation(shot, variant, point, error)
             return False
-        self.missed += not shot.reached
+        self.tally.count(shot.kills)
+        if not shot.reached:
+            self.tally.miss()
+        print(f"{job.name} {point} {variant}: {len(shot.kills)} held, {time.time() - begin:.1f} s",
+              flush=True)
         return True
 
-    def violation(self, shot, variant, point, dice, error):
-        where = f"{point:.3f}" if isinstance(point, float) else point
-        entry = {"job": shot.job.name, "point": where, "name": name_of(point),
-                 "variant": variant, "dice": dice, "struck": shot.struck,
+    def violation(self, shot, variant, point, error):
+        where, *then = (f"{point:.3f}" if isinstance(point, float) else point
+                        for point in (point, *(point for _, point in shot.chosen)))
+        then = zip((also for also, _ in shot.chosen), then)
+        entry = {"job": shot.job.name, "point": where, "name": points.name_of(point),
+                 "variant": variant, "dice": shot.name, "struck": shot.struck,
                  "text": f"{type(error).__name__}: {error}"[:4000],
                  "repeat": f"tests/crash/run --seed '{self.seed}' --job {shot.job.name} --point "
-                           f"{where} --variant {variant} --dice '{dice}'"}
-        self.violations.append(entry)
+                           f"{where} --variant {variant} --dice '{shot.name}'" +
+                           "".join(f" --then {also},{name}" for also, name in then)}
+        self.tally.violation(entry)
         print(f"VIOLATION {entry['job']} {where} {variant}: {entry['text'][:600]}\n"
               f"    {entry['repeat']}", flush=True)
         if self.out:
@@ -186,7 +160,7 @@ class Matrix:
 
     def keep(self, entry, error):
         """As far as it can still be had."""
-        folder = self.out / f"violation-{len(self.violations)}"
+        folder = self.out / f"violation-{len(self.tally.violations)}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "violation.json").write_text(json.dumps(entry, indent=1) + "\n")
         (folder / "traceback").write_text("".join(traceback.format_exception(error)))
@@ -194,23 +168,3 @@ class Matrix:
             (folder / "state").write_text(describe(self.world))
         with contextlib.suppress(Exception):
             audit.keep_logs(self.world, folder)
-
-    # ---- what is said in the end ----
-
-    def write(self):
-        """Whole at any time, in case that this is killed."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.summary(), indent=1)
-        (self.out / "summary.json.new").write_text(text + "\n")
-        (self.out / "summary.json.new").rename(self.out / "summary.json")
-        (self.out / "table.md").write_text(report.table(self.summary()) + "\n")
-
-    def summary(self):
-        rows = {}
-        for (name, variant), count in sorted(self.kills.items()):
-            rows.setdefault(name, dict.fromkeys(report.COLUMNS, 0))[variant] = count
-        unreached = [name for name in points.known() if name not in rows]
-        totals = {variant: sum(row[variant] for row in rows.values()) for variant in report.COLUMNS}
-        return {"seed": self.seed, "seconds": round(time.time() - self.begin),
-                "kills": sum(totals.values()), "totals": totals, "missed": self.missed,
-                "points": rows, "unreached": unreached, "violations": self.violations}

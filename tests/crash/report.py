@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""report.py SUMMARY.json…: one table of what several runs of the crash matrix have done."""
+"""report.py SUMMARY.json…: one table of what the crash matrix has done in several folders."""
 import collections
 import json
 import sys
@@ -8,45 +8,54 @@ import sys
 COLUMNS = ("vmsnap", "qemu", "libvirtd", "host")
 
 
-def merged(runs):
-    """Of summaries, as matrix.py writes them."""
+def merged(found):
+    """Of summaries, as tally.py writes them."""
     rows = {}
-    for run in runs:
-        for name, row in run["points"].items():
+    for summary in found:
+        for name, row in summary["points"].items():
             into = rows.setdefault(name, dict.fromkeys(COLUMNS, 0))
             for column, count in row.items():
                 into[column] += count
-    unreached = set.intersection(*(set(run["unreached"]) for run in runs))
-    return {"seed": ", ".join(run["seed"] for run in runs),
-            "seconds": sum(run["seconds"] for run in runs), "kills": sum(run["kills"] for run in runs),
-            "totals": {column: sum(row[column] for row in rows.values()) for column in COLUMNS},
-            "missed": sum(run["missed"] for run in runs), "points": dict(sorted(rows.items())),
-            "unreached": sorted(unreached - set(rows)),
-            "violations": [entry for run in runs for entry in run["violations"]]}
+    unreached = set.intersection(*(set(summary["unreached"]) for summary in found))
+    return {"points": dict(sorted(rows.items())), "unreached": sorted(unreached),
+            "runs": [run for summary in found for run in summary["runs"]],
+            "violations": [entry for summary in found for entry in summary["violations"]]}
+
+
+def row(name, counts):
+    return f"| {name} | {' | '.join(str(counts[column]) for column in COLUMNS)} |"
 
 
 def table(found):
-    bad = collections.Counter((entry["name"], entry["variant"]) for entry in found["violations"])
-    lines = ["| fail point | vmsnap | + QEMU | + libvirtd | + host |", "|---|---|---|---|---|"]
-    for name, row in [*found["points"].items(), ("all", found["totals"])]:
-        cells = [f"{row[column]}" + (f" ({bad[(name, column)]} violated)" if bad[(name, column)] else "")
-                 for column in COLUMNS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines.append(f"\n{found['kills']} kills in {found['seconds']} s, {len(found['violations'])} violations; "
-                 f"seed {found['seed']}; {found['missed']} times the point was not reached")
+    """Kills by fail point, by system, and by run."""
+    systems = {}
+    for run in found["runs"]:
+        systems.setdefault(run["system"], collections.Counter()).update(run["kills"])
+    lines = ["| fail point | vmsnap | + QEMU | + libvirtd | + host |", "|---|---|---|---|---|",
+             *(row(name, counts) for name, counts in found["points"].items()),
+             *(row(f"all, {name}", counts) for name, counts in sorted(systems.items())),
+             row("all", sum(systems.values(), collections.Counter())), "",
+             "| system | commit | seed | s | kills | of these, of recover | point not reached | violations |",
+             "|---|---|---|---|---|---|---|---|"]
+    lines += [f"| {run['system']} | {run['commit']} | {run['seed']} | {run['seconds']} | "
+              f"{sum(run['kills'].values())} | {run['of_recover']} | {run['missed']} | "
+              f"{run['violations']} |" for run in found["runs"]]
+    lines += [f"\nViolation at {entry['commit']}: {entry['job']} {entry['point']} {entry['variant']}: "
+              f"{entry['text'].splitlines()[0][:200]}\n\n    {entry['repeat']}"
+              for entry in found["violations"]]
     if found["unreached"]:
         lines.append(f"\nNot reached: {', '.join(found['unreached'])}")
     return "\n".join(lines)
 
 
 def main():
-    runs = []
+    found = []
     for name in sys.argv[1:]:
         with open(name, encoding="utf-8") as file:
-            runs.append(json.load(file))
-    if not runs:
+            found.append(json.load(file))
+    if not found:
         sys.exit("report.py SUMMARY.json…")
-    print(table(merged(runs)))
+    print(table(merged(found)))
 
 
 if __name__ == "__main__":

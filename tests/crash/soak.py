@@ -12,8 +12,6 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "vm"))
 import report  # noqa: E402
 
-SLOW = 0.3  # how often a job is taken that takes long, as against one that does not
-
 
 def options():
     parser = argparse.ArgumentParser(prog="tests/crash/run", description="kill vmsnap everywhere")
@@ -24,21 +22,24 @@ def options():
     parser.add_argument("--job", action="append", help="only these, tests/crash/jobs.py")
     parser.add_argument("--point", help="NAME:N, or seconds: this one, of one job, once")
     parser.add_argument("--dice", help="with --point: what a violation's command says")
-    parser.add_argument("--out", type=Path, required=True, help="for summary.json, table.md and violations")
+    parser.add_argument("--then", action="append", default=[], help="VARIANT,POINT, with --point: so too")
+    parser.add_argument("--out", type=Path, required=True, help="for summary.json, table.md and violations; "
+                        "what a summary.json there has counted is gone on from")
     return parser.parse_args()
 
 
 def go_on(found, wanted):
-    """Jobs in turns; one that takes long less often."""
     dice, end, number = random.Random(f"{wanted.seed} order"), time.time() + wanted.hours * 3600, 0
-    names = list(found.jobs)
-    while time.time() < end and number < wanted.shots:
-        job = found.jobs[dice.choice(names)]
-        if job.domain in ("linux", "big") and len(names) > 1 and dice.random() > SLOW:
-            continue
+    found.learn_all()
+    while time.time() < end and number < wanted.shots and found.jobs:
         number += 1
-        found.one(job, f"{wanted.seed}/{number}")
-        found.write()
+        job, variant = found.next(dice)
+        found.one(job, f"{wanted.seed}/{number}", variant)
+        found.tally.write()
+
+
+def as_point(text):
+    return float(text) if text[0].isdigit() else text
 
 
 def main():
@@ -56,16 +57,17 @@ def main():
         sys.exit(f"no job {', '.join(unknown)}; there are: {', '.join(matrix.jobs.all_jobs())}")
     try:
         if wanted.point:
-            point = float(wanted.point) if wanted.point[0].isdigit() else wanted.point
             [job] = found.jobs.values()
-            found.shoot(job, found.variants[0], point, wanted.dice or wanted.seed)
+            found.shoot(job, found.variants[0], as_point(wanted.point), wanted.dice or wanted.seed,
+                        [(variant, as_point(point)) for variant, _, point in
+                         (text.partition(",") for text in wanted.then)])
         else:
             go_on(found, wanted)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
-    found.write()
-    print(report.table(found.summary()))
-    return 1 if found.violations else 0
+    found.tally.write()
+    print(report.table(found.tally.summary()))
+    return 1 if found.tally.run["violations"] else 0
 
 
 if __name__ == "__main__":

@@ -29,14 +29,14 @@ def forget_owners(*folders):
 class Strike:
     """variant's deed. point: "NAME:N", or seconds from the start."""
 
-    def __init__(self, world, domain, variant, point, dice):
+    def __init__(self, world, domain, variant, point, dice, interrupted=None):
         self.world, self.domain, self.variant, self.dice = world, domain, variant, dice
-        self.point = point
+        self.point, self.interrupted = point, interrupted
         self.done = False  # vmsnap was killed, and all else that the variant wants
 
     def run(self, *args):
         stop = self.variant != "vmsnap" or not isinstance(self.point, str)
-        victim = Victim(self.world.vmsnap, args, self.point, stop)
+        victim = Victim(self.world.vmsnap, args, self.point, stop, self.interrupted)
         self.process = victim.process
         if stop and not victim.hold():
             self.result = victim.kill()

@@ -22,4 +22,4 @@ def sample():
 def test_killed(matrix, name):
     job = matrix.jobs[name]
     for number in range(SHOTS):
-        assert matrix.one(job, f"{SEED} {name} {number}"), matrix.violations[-1]
+        assert matrix.one(job, f"{SEED} {name} {number}"), matrix.tally.violations[-1]

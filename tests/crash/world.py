@@ -5,6 +5,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import libvirt
 
@@ -13,7 +14,7 @@ import plain
 from libvirtd import Libvirtd
 from places import Places
 from points import ours
-from victims import Blank, Linux, kill_and_wait, new_folder
+from victims import Beside, Blank, Linux, kill_and_wait, new_folder
 
 SPENT = 12  # snapshots, after which a repository has cost enough time
 
@@ -44,21 +45,31 @@ class World:
     # ---- domains ----
 
     def domain(self, kind):
-        """"blank", "off", "big" (its disks are more than a part of an upload) or "linux"; it runs,
-        where it should."""
+        """"blank", "off", "beside" (off, with more than disks), "big" (its disks are more than a part
+        of an upload) or "linux"; it runs, where it should, and no other Linux does."""
         if kind not in self._domains:
             name = f"{kind}{self.number}"
             domains.remove(name)
             size = {"size": 24, "data": 18} if kind == "big" else {}
             self._domains[kind] = (Linux(self, name) if kind == "linux" else
+                                   Beside(self, name) if kind == "beside" else
                                    Blank(self, name, kind != "off", **size))
+        for other in self._domains:
+            if other != kind:
+                self._domains[other].rest()
         found = self._domains[kind]
+        found.go_on()
         if found.runs and not found.is_up():
             found.start()
         return found
 
     def all(self):
         return list(self._domains.values())
+
+    def kept_beside(self):
+        """UEFI variables and TPM states that libvirt has, of anybody."""
+        return sorted(str(path) for folder in ("qemu/nvram", "swtpm")
+                      for path in (Path("/var/lib/libvirt") / folder).glob("*"))
 
     def close(self):
         put_in_order()
@@ -74,9 +85,9 @@ class World:
 
     # ---- repositories ----
 
-    def renew(self, kind):
+    def renew(self, kind, init=True):
         """An empty one. kind ends in "dir" or "s3", and begins with "images" for plain images."""
-        where, init = kind.rpartition("-")[2], not kind.startswith("images")
+        where, init = kind.rpartition("-")[2], init and not kind.startswith("images")
         if self.to.get(kind):
             folder = self.vmsnap.places[self.to[kind]].get("folder")
             if folder:
