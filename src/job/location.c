@@ -327,12 +327,10 @@ char *vms_location_init(VmsContext *context, const char *name, char **ret_locati
                              "elsewhere",
                              location->store->location);
     if (!vms_repo_init(location->store, secret, &id, context->cancellable, &cause)) {
-        if (vms_error_is(cause, VMS_ERROR_EXISTS))
-            return vms_fail_null(error, VMS_ERROR_EXISTS,
-                                 "a repository exists in %s already; it is left as it is",
-                                 location->store->location);
+        bool exists = vms_error_is(cause, VMS_ERROR_EXISTS);
         g_propagate_error(error, g_steal_pointer(&cause));
-        prefix(error, &target);
+        if (!exists)
+            prefix(error, &target);
         return NULL;
     }
     char hex[VMS_ID_HEX_LEN + 1];

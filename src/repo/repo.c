@@ -29,7 +29,8 @@ static bool refuse_existing(VmsStore *store, GCancellable *cancellable, GError *
     if (!vms_store_has(store, "config", &exists, NULL, cancellable, error))
         return false;
     if (exists)
-        return vms_fail(error, VMS_ERROR_EXISTS, "%s is a repository already", store->location);
+        return vms_fail(error, VMS_ERROR_EXISTS,
+                        "a repository exists in %s already; it is left as it is", store->location);
     g_autoptr(GArray) keys = vms_object_list(store, "keys", cancellable, error);
     if (keys == NULL)
         return false;
@@ -68,7 +69,7 @@ bool vms_repo_init(VmsStore *store, const VmsSecret *password, VmsId *ret_id,
     if (password->len == 0)
         return vms_fail(error, VMS_ERROR_INVALID, "an empty password is not accepted");
     if (!refuse_existing(store, cancellable, error))
-        return vms_prefix(error, "init");
+        return false;
 
     g_autoptr(VmsSealKey) master = vms_seal_key_generate(error);
     g_autofree char *config = master != NULL ? vms_config_build(&id, error) : NULL;

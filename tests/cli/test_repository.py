@@ -36,6 +36,17 @@ def test_init_twice(vmsnap, repository):
     assert sorted(path.name for path in repository.rglob("*")) == before
 
 
+def test_init_was_killed(vmsnap):
+    """A key without a config: not "a repository exists", but what to do."""
+    keys = vmsnap.folder / "repo" / "keys"
+    keys.mkdir(parents=True)
+    key = keys / ("0" * 64)
+    key.write_text("{}")
+    vmsnap.fails(1, "init", "dir", says=["keys but no config", "remove keys/"])
+    key.unlink()
+    vmsnap.run("init", "dir")
+
+
 def test_wrong_password(vmsnap, repository):
     wrong = vmsnap.secret("wrong", "incorrect")
     vmsnap.write(f"[repository dir]\nurl = {repository}\npassword-file = {wrong}\n")

@@ -263,7 +263,7 @@ class Init(Job):
         return ["init", shot.place]
 
     def finish(self, shot, records):
-        """A repository is refused to be made again; so is a key without one, and it says what to do."""
+        """A repository is refused to be made again; so is a key without one, saying what to do."""
         result = shot.world.vmsnap.start(*self.args(shot)).wait()
         assert result.status in (DONE, FAILED), result
         folder = shot.world.vmsnap.places[shot.place]["folder"]
