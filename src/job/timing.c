@@ -28,6 +28,6 @@ int64_t vms_timing_get(const VmsRecord *record, const VmsTimingField *field)
 void vms_timing_set(VmsRecord *record, const char *name, bool heartbeat, int64_t value)
 {
     for (const VmsTimingField *field = vms_timing_fields; field->name; field++)
-        if (field->heartbeat == heartbeat && strcmp(field->name, name) == 0)
+        if (field->heartbeat == heartbeat && g_strcmp0(field->name, name) == 0)
             memcpy((char *)record + field->offset, &value, sizeof value);
 }
