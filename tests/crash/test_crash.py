@@ -14,7 +14,7 @@ def sample():
     """In the Debian 13 root only what the machine's own run cannot do."""
     names = list(jobs.all_jobs())
     if os.environ.get("VMSNAP_TEST_WHERE") == "debian13":
-        return [name for name in names if "cow" in name]
+        return random.Random(SEED).sample([name for name in names if "cow" in name], 4)
     return random.Random(SEED).sample(names, min(JOBS, len(names)))
 
 
