@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Locks for stores that have none: look, create, wait, look again. Two that come at once both see
- * the other's file in the second look, and both give way; nobody ever writes beside a conflicting
- * lock. What only reads need not wait for the second look: vms_repo_lock_begin.
+ * the other's file in the last look, and both give way; nobody ever writes beside a conflicting
+ * lock.
+ *
+ * What only reads need not wait (vms_repo_lock_begin), but has to look once its own file is there:
+ * who came between the first look and that file has not seen it. He prunes, and may be gone before
+ * the last look; what was read while he was there is not to be used.
  *
  * A lock is a promise that its holder is alive: it is written anew every five minutes, new file
  * first, then the old one removed. A lock older than half an hour, or of a process of this host
@@ -38,7 +42,7 @@ struct VmsRepoLock {
     GThread *thread;
 
     int64_t begun_us; /* monotonic, when its file was there */
-    gint settled;     /* atomic: the second look is done */
+    gint settled;     /* atomic: the last look is done */
 
     GMutex mutex;
     GCond stop_cond;
@@ -239,13 +243,18 @@ VmsRepoLock *vms_repo_lock_begin(VmsRepo *repo, bool exclusive, GCancellable *ca
     if (!look(repo, exclusive, NULL, cancellable, error) ||
         !save(repo, exclusive, &id, cancellable, error))
         return NULL;
+    int64_t begun = g_get_monotonic_time();
     vms_failpoint("lock.stored");
+    if (!look(repo, exclusive, &id, cancellable, error)) {
+        remove_file(repo, &id);
+        return NULL;
+    }
 
     VmsRepoLock *lock = g_new0(VmsRepoLock, 1);
     lock->repo = repo;
     lock->exclusive = exclusive;
     lock->cancellable = g_cancellable_new();
-    lock->begun_us = g_get_monotonic_time();
+    lock->begun_us = begun;
     g_mutex_init(&lock->mutex);
     g_cond_init(&lock->stop_cond);
     lock->id = id;

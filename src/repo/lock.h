@@ -12,9 +12,10 @@ VmsRepoLock *vms_repo_lock(VmsRepo *repo, bool exclusive, GCancellable *cancella
                            GError **error);
 
 /* In two parts, for who first reads and writes afterwards: begin returns once its own lock is
- * stored, and settle, some 0.2 s after that, once nobody was found who came at the same time.
- * Between them nothing may be written, and what is read may be vanishing. LOCKED as above, from
- * either. settle: thread-safe, at once where it is done; failed, it may be called again. */
+ * stored and nobody is beside it, so that nothing read from then on is being pruned; settle, some
+ * 0.2 s after that, once nobody was found who came at the same time. Between them nothing may be
+ * written. LOCKED as above, from either. settle: thread-safe, at once where it is done; failed, it
+ * may be called again. */
 VmsRepoLock *vms_repo_lock_begin(VmsRepo *repo, bool exclusive, GCancellable *cancellable,
                                  GError **error);
 bool vms_repo_lock_settle(VmsRepoLock *lock, GCancellable *cancellable, GError **error);

@@ -159,6 +159,47 @@ static void test_race(Fixture *f, const void *unused)
     vms_repo_lock_free(won);
 }
 
+/* Somebody who locks between the first look and the lock's file. */
+typedef struct {
+    VmsStoreOps ops;
+    const VmsStoreOps *real;
+    const char *name;
+    GBytes *bytes;
+} Between;
+
+static Between between;
+
+static bool put_between(VmsStore *store, const char *name, GBytes *data, bool only_new,
+                        GCancellable *cancellable, GError **error)
+{
+    return between.real->put(store, between.name, between.bytes, false, NULL, error) &&
+           between.real->put(store, name, data, only_new, cancellable, error);
+}
+
+/* He has not seen us, prunes, and may be gone before we look for the last time: nothing is read
+ * beside him. */
+static void test_between(Fixture *f, const void *unused)
+{
+    g_autoptr(VmsLockFile) file = vms_lock_file_new(true);
+    g_autoptr(GError) error = NULL;
+
+    put_lock(f, file);
+    g_autoptr(GPtrArray) theirs = names(f, "locks/");
+    const char *name = g_ptr_array_index(theirs, 0);
+    g_autoptr(GBytes) bytes = NULL;
+    assert_ok((bytes = vms_store_get(f->store, name, 0, UINT64_MAX, NULL, ERR)) != NULL);
+    assert_ok(vms_store_remove(f->store, name, NULL, ERR));
+    between = (Between){*f->store->ops, f->store->ops, name, bytes};
+    between.ops.put = put_between;
+    f->store->ops = &between.ops;
+    g_assert_null(vms_repo_lock_begin(f->repo, false, NULL, &error));
+    f->store->ops = between.real;
+    g_assert_error(error, VMS_ERROR, VMS_ERROR_LOCKED);
+    g_autoptr(GPtrArray) left = names(f, "locks/");
+    g_assert_cmpuint(left->len, ==, 1); /* his */
+    g_assert_cmpstr(g_ptr_array_index(left, 0), ==, name);
+}
+
 /* Who comes in while a lock settles: a writer that was given it puts nothing. */
 static void test_begun(Fixture *f, const void *unused)
 {
@@ -323,6 +364,7 @@ int main(int argc, char **argv)
     ADD("unreadable", test_unreadable);
     ADD("removed", test_removed);
     ADD("came-in", test_came_in);
+    ADD("between", test_between);
     ADD("begun", test_begun);
     ADD("settled", test_settled);
     ADD("race", test_race);
