@@ -52,8 +52,9 @@ void vms_launch_child(VmsLaunch *launch, pid_t parent)
     setpgid(0, 0); /* Ctrl-C is ours to handle: it must not cut the server off first */
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    int null = open("/dev/null", O_RDWR);
-    int listener = fcntl(launch->listen_fd, F_DUPFD, 10); /* above all that is overwritten */
+    /* above all that is overwritten */
+    int null = fcntl(open("/dev/null", O_RDWR), F_DUPFD, 10);
+    int listener = fcntl(launch->listen_fd, F_DUPFD, 10);
     int words = fcntl(launch->stderr_pipe[1], F_DUPFD, 10);
     int image = launch->image_fd < 0 ? null : fcntl(launch->image_fd, F_DUPFD, 10);
     if (null < 0 || image < 0 || listener < 0 || words < 0 || dup2(null, 0) < 0 ||
