@@ -49,7 +49,7 @@ class Shot:
         job.prepare(self)
         records = self.kill(job, variant, point)
         while self.dice.random() < 0.7 and job.again(self, records):
-            records = self.kill(job, *self.choose(lambda dice: self.matrix.aim(job, dice)))
+            records = self.kill(job, *self.choose(lambda dice: self.matrix.aim_again(job, dice)))
         job.finish(self, records)
         assert audit.at_rest(self.world, self.domain, self.dice) == [], "something is left in the end"
 
