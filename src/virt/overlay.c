@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "virt/disk-xml.h"
+#include "virt/pause.h"
+#include "virt/qmp.h"
 #include "virt/rescue.h"
 
 #include <errno.h>
@@ -237,25 +239,33 @@ bool vms_overlay_switch_with_memory(virDomainPtr domain, const VmsFacts *facts, 
     return false;
 }
 
-/* By QEMU itself: libvirt has no reason for that one. A guest that somebody has paused, before the
- * job or in it (we too, where it outruns it), has one. */
-static bool has_stopped(virDomainPtr domain)
+/* QEMU 7.2 that is cancelled once it has seen that the guest runs, and before it has given the
+ * guest's images up for the last pages, runs the guest on images that it has given up, and aborts:
+ * "BDRV_O_INACTIVE". A guest that was paused by request before is not run by it; libvirt's resume
+ * at the end of the job has QEMU take the images back first. A request does not change the state of
+ * a guest that QEMU has stopped already, so that state says who came first. */
+static bool may_cancel(virDomainPtr domain)
 {
-    int state = VIR_DOMAIN_NOSTATE, reason = 0;
-    return virDomainGetState(domain, &state, &reason, 0) == 0 && state == VIR_DOMAIN_PAUSED &&
-           reason == VIR_DOMAIN_PAUSED_UNKNOWN;
+    bool paused = false;
+    return vms_qmp_is_paused(domain, &paused, NULL) && paused;
 }
 
-/* QEMU 7.2 that is cancelled while it saves the last pages of a guest that it has stopped runs the
- * guest on images it has given up, and aborts: "BDRV_O_INACTIVE". So then it is left to end, which
- * takes a moment; the caller undoes the snapshot. A guest that was paused is not run by QEMU at a
- * cancel, and all of its memory may still be to come: that one is cancelled. */
+/* Where QEMU came first the job is left to end, which takes a moment. The end of our pause waits
+ * for that of the job. */
+static bool cancel(virDomainPtr domain)
+{
+    VmsPause *pause = vms_pause_new(domain, NULL);
+    bool over = pause && (!may_cancel(domain) || virDomainAbortJob(domain) == 0);
+    vms_pause_end(pause, NULL);
+    return over;
+}
+
+/* The caller undoes the snapshot. */
 void vms_overlay_cancel(virDomainPtr domain)
 {
     unsigned long long bytes = 0;
     for (int i = 0; i < CANCEL_TRIES; i++) {
-        bool ours = is_snapshot_job(domain, &bytes);
-        if (ours && (has_stopped(domain) || virDomainAbortJob(domain) == 0))
+        if (is_snapshot_job(domain, &bytes) && cancel(domain))
             return;
         g_usleep(POLL_US); /* not started yet, or over any moment */
     }
@@ -279,8 +289,8 @@ bool vms_overlay_end_job(virDomainPtr domain, GCancellable *cancellable, GError 
         bool job = virDomainIsActive(domain) == 1 && has_snapshot_job(domain, &known);
         if (!job && known)
             return true;
-        if (job && !has_stopped(domain))
-            virDomainAbortJob(domain);
+        if (job)
+            cancel(domain);
         if (!vms_check_cancelled(cancellable, error))
             return false;
         if (g_get_monotonic_time() > end)

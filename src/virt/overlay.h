@@ -49,8 +49,9 @@ bool vms_overlay_switch_with_memory(virDomainPtr domain, const VmsFacts *facts, 
  * devices and for what is written between two looks. */
 uint64_t vms_overlay_memory_need(const VmsFacts *facts);
 
-/* Cancels a running vms_overlay_switch_with_memory from another thread; not once QEMU has
- * stopped the guest for its last pages: then it ends by itself, and may succeed. */
+/* Cancels a running vms_overlay_switch_with_memory from another thread, and waits for its end. The
+ * guest is paused for that moment. Not once QEMU has stopped it for its last pages: then it ends by
+ * itself, and may succeed. */
 void vms_overlay_cancel(virDomainPtr domain);
 
 /* libvirt goes on with a snapshot whose client was killed: cancels it as above and waits until it

@@ -174,3 +174,16 @@ bool vms_qmp_is_stopped(virDomainPtr domain, bool *ret_stopped, GError **error)
     *ret_stopped = !running;
     return true;
 }
+
+bool vms_qmp_is_paused(virDomainPtr domain, bool *ret_paused, GError **error)
+{
+    g_autoptr(VmsJson) reply = NULL;
+    VmsJson *info;
+    const char *status;
+    if (!vms_qmp_run(domain, "{\"execute\":\"query-status\"}", -1, &reply, error) ||
+        !vms_json_object(reply, "return", &info, error) ||
+        !vms_json_string(info, "status", &status, error))
+        return false;
+    *ret_paused = g_str_equal(status, "paused");
+    return true;
+}

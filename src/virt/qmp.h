@@ -46,4 +46,7 @@ char *vms_qmp_capability_command(const char *name, bool on);
 /* Is the guest stopped, as QEMU sees it? */
 bool vms_qmp_is_stopped(virDomainPtr domain, bool *ret_stopped, GError **error);
 
+/* Was it stopped by request, and not by QEMU itself, for the end of a migration say? */
+bool vms_qmp_is_paused(virDomainPtr domain, bool *ret_paused, GError **error);
+
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmsMigration, vms_qmp_migration_clear)
