@@ -171,26 +171,35 @@ static bool freeze(VmsCapture *capture, VmsQuiesce **ret_quiesce, GError **error
 }
 
 /* The freeze counts only if it held until the cut was done. */
-static bool thaw(VmsCapture *capture, VmsQuiesce *quiesce, GError **error)
+static bool end_freeze(VmsCapture *capture, VmsFreezeEnd end, GError **error)
 {
     VmsRecord *record = capture->record;
-    bool expired = false;
-    if (!quiesce)
-        return true;
-    if (!vms_quiesce_thaw(quiesce, &expired, error))
-        return false;
-    if (!expired)
+    if (end == VMS_FREEZE_HELD)
         return true;
     record->frozen_filesystems = 0;
-    if (capture->quiesce_required)
+    if (capture->quiesce_required && end == VMS_FREEZE_EXPIRED)
         return vms_fail(error, VMS_ERROR_REFUSED,
                         "the cut took longer than the freeze deadline of %d s; raise "
                         "--freeze-deadline or take it with --quiesce=off",
                         capture->freeze_deadline_s);
-    vms_record_add_note(record, "freeze-expired",
-                        "file systems were thawed after %d s, before the cut was done",
-                        capture->freeze_deadline_s);
+    if (capture->quiesce_required)
+        return vms_fail(error, VMS_ERROR_REFUSED,
+                        "the guest thawed its file systems before the cut was done (Windows does "
+                        "after 10 s); run again, or take it with --quiesce=off");
+    if (end == VMS_FREEZE_EXPIRED)
+        vms_record_add_note(record, "freeze-expired",
+                            "file systems were thawed after %d s, before the cut was done",
+                            capture->freeze_deadline_s);
+    else
+        vms_record_add_note(record, "freeze-lost",
+                            "the guest thawed its file systems before the cut was done");
     return true;
+}
+
+static bool thaw(VmsCapture *capture, VmsQuiesce *quiesce, GError **error)
+{
+    VmsFreezeEnd end = VMS_FREEZE_HELD;
+    return !quiesce || (vms_quiesce_thaw(quiesce, &end, error) && end_freeze(capture, end, error));
 }
 
 static bool cut(VmsCapture *capture, GPtrArray *overlays, GError **error)

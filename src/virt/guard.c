@@ -20,7 +20,8 @@ struct VmsGuard {
 
 /* $1 virsh, $2 URI, $3 UUID, then the commands. libvirt refuses to resume a guest that runs: all
  * is well then, and another try would undo the operator's own suspend. It is asked to resume first,
- * because that waits for a suspend of ours that is still under way. */
+ * because that waits for a suspend of ours that is still under way. A freeze may still lie in the
+ * channel of an agent that hangs, so a thaw is tried for an hour; the first answer ends it. */
 static const char script[] = "read -r nothing_ever_comes\n"
                              "virsh=$1 uri=$2 uuid=$3\n"
                              "shift 3\n"
@@ -41,6 +42,12 @@ static const char script[] = "read -r nothing_ever_comes\n"
                              "    for command; do run \"$command\" || failed=yes; done\n"
                              "    [ \"$failed\" ] || exit\n"
                              "    sleep 1\n"
+                             "done\n"
+                             "try=0\n"
+                             "while [ \"$*\" = domfsthaw ] && [ $try -lt 360 ] && runs; do\n"
+                             "    run domfsthaw && exit\n"
+                             "    try=$((try + 1))\n"
+                             "    sleep 10\n"
                              "done\n";
 
 static void own_session(void *unused)

@@ -10,7 +10,11 @@
  * virDomainPtr, which libvirt allows. One lock, `lock`; it is never held while libvirt is called.
  *
  * A guest that was frozen by somebody else before is left to them: the freeze is refused, not
- * undone. */
+ * undone.
+ *
+ * Whether the freeze held until the thaw is said by the agent's answer to that: how many file
+ * systems were still frozen. Windows thaws itself after ten seconds and then answers the thaw with
+ * an error; other agents answer 0. Its status says "frozen" all the same. */
 #include "virt/quiesce.h"
 
 #include "base/error.h"
@@ -23,7 +27,8 @@
 #include <string.h>
 
 #define ANSWER_S 5                         /* for commands that have nothing to do */
-#define THAW_PATIENCE_S 60                 /* tries go on for so long */
+#define THAW_S 30                          /* for one that has: hooks, many file systems */
+#define THAW_SHARE 3                       /* as long as the freeze might last, up to THAW_S */
 #define THAW_PAUSE_US (G_USEC_PER_SEC / 5) /* between two tries */
 
 struct VmsQuiesce {
@@ -32,11 +37,14 @@ struct VmsQuiesce {
     GThread *watchdog; /* NULL once joined */
     GMutex lock;
     GCond wake;
-    int64_t deadline; /* monotonic µs */
-    bool stop;        /* under lock: nothing left to watch */
-    bool expired;     /* under lock: the deadline passed first, the watchdog thaws */
-    bool thawed;      /* the watchdog's until it is joined */
-    bool frozen;      /* the caller's */
+    int64_t deadline;     /* monotonic µs */
+    bool stop;            /* under lock: nothing left to watch */
+    bool expired;         /* under lock: the deadline passed first, the watchdog thaws */
+    bool thawed;          /* the watchdog's until it is joined */
+    bool frozen;          /* the caller's */
+    unsigned filesystems; /* the caller's: that were frozen */
+    int patience_s;       /* for the next thaw; 0, by the caller, once it was waited for in vain */
+    char *name;           /* of the domain */
 };
 
 /* Whatever libvirt calls it: the guest is in a state in which this cannot be done. */
@@ -67,17 +75,27 @@ bool vms_quiesce_is_frozen(virDomainPtr domain, int timeout_s, bool *ret_frozen,
     return true;
 }
 
-/* Nothing is frozen in a domain that is off. */
-static bool thaw_once(virDomainPtr domain, unsigned *ret_filesystems, GError **error)
+/* Some agents answer a thaw with an error where nothing is frozen any more. One that does not
+ * answer at all is not asked this too. */
+static bool is_thawed(virDomainPtr domain, int code)
 {
-    virDomainAgentSetResponseTimeout(domain, ANSWER_S, 0);
+    bool frozen = true;
+    return code != VIR_ERR_AGENT_UNRESPONSIVE && code != VIR_ERR_AGENT_UNSYNCED &&
+           code != VIR_ERR_OPERATION_TIMEOUT &&
+           vms_quiesce_is_frozen(domain, ANSWER_S, &frozen, NULL) && !frozen;
+}
+
+/* Nothing is frozen in a domain that is off. */
+static bool thaw_once(virDomainPtr domain, int timeout_s, unsigned *ret_filesystems, GError **error)
+{
+    virDomainAgentSetResponseTimeout(domain, timeout_s, 0);
     vms_failpoint("freeze.thawing");
     int count = virDomainFSThaw(domain, NULL, 0, 0);
+    int code = virGetLastErrorCode();
     vms_failpoint("freeze.thawed");
     if (count < 0)
         fail_agent(error, "thaw");
-    virDomainAgentSetResponseTimeout(domain, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, 0);
-    bool ok = count >= 0 || virDomainIsActive(domain) == 0;
+    bool ok = count >= 0 || virDomainIsActive(domain) == 0 || is_thawed(domain, code);
     if (ok) {
         g_clear_error(error);
         *ret_filesystems = (unsigned)MAX(count, 0);
@@ -85,14 +103,23 @@ static bool thaw_once(virDomainPtr domain, unsigned *ret_filesystems, GError **e
     return ok;
 }
 
-/* Tries until the agent answers, also through a libvirtd that is restarted meanwhile. */
+/* As libvirt has it, for whoever comes next. */
+static void reset_timeout(VmsRescue *rescue)
+{
+    virDomainPtr domain = vms_rescue_domain(rescue);
+    if (domain)
+        virDomainAgentSetResponseTimeout(domain, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, 0);
+}
+
+/* Tries until the agent answers, also through a libvirtd that is restarted meanwhile; after
+ * patience_s the guard goes on. */
 static bool thaw(VmsRescue *rescue, int patience_s, unsigned *ret_filesystems, GError **error)
 {
     int64_t end = g_get_monotonic_time() + patience_s * G_USEC_PER_SEC;
     for (;;) {
         g_autoptr(GError) cause = NULL;
         virDomainPtr domain = vms_rescue_domain(rescue);
-        if (domain && thaw_once(domain, ret_filesystems, &cause))
+        if (domain && thaw_once(domain, MAX(patience_s, 1), ret_filesystems, &cause))
             return true;
         if (!domain)
             fail_agent(&cause, "thaw");
@@ -114,7 +141,7 @@ static void *watch(void *data)
     g_mutex_unlock(&quiesce->lock);
     unsigned count;
     if (expired)
-        quiesce->thawed = thaw(quiesce->rescue, THAW_PATIENCE_S, &count, NULL);
+        quiesce->thawed = thaw(quiesce->rescue, quiesce->patience_s, &count, NULL);
     return NULL;
 }
 
@@ -129,6 +156,23 @@ static void join(VmsQuiesce *quiesce)
     g_thread_join(g_steal_pointer(&quiesce->watchdog));
     if (quiesce->thawed)
         quiesce->frozen = false;
+    else if (quiesce->expired)
+        quiesce->patience_s = 0;
+}
+
+/* Once the watchdog is joined. */
+static bool end_freeze(VmsQuiesce *quiesce, unsigned *ret_filesystems, GError **error)
+{
+    *ret_filesystems = 0;
+    if (quiesce->frozen && !thaw(quiesce->rescue, quiesce->patience_s, ret_filesystems, error)) {
+        quiesce->patience_s = 0;
+        return vms_prefix(error,
+                          "whether file systems of the guest are still frozen is not known "
+                          "(\"virsh domfsthaw %s\")",
+                          quiesce->name);
+    }
+    quiesce->frozen = false;
+    return true;
 }
 
 static VmsQuiesce *start(virDomainPtr domain, int deadline_s, GError **error)
@@ -136,6 +180,8 @@ static VmsQuiesce *start(virDomainPtr domain, int deadline_s, GError **error)
     VmsQuiesce *quiesce = g_new0(VmsQuiesce, 1);
     g_autoptr(GError) cause = NULL;
     quiesce->rescue = vms_rescue_new(domain);
+    quiesce->name = g_strdup(virDomainGetName(domain));
+    quiesce->patience_s = CLAMP(THAW_SHARE * deadline_s, ANSWER_S, THAW_S);
     quiesce->deadline = g_get_monotonic_time() + deadline_s * G_USEC_PER_SEC;
     g_mutex_init(&quiesce->lock);
     g_cond_init(&quiesce->wake);
@@ -145,6 +191,22 @@ static VmsQuiesce *start(virDomainPtr domain, int deadline_s, GError **error)
     vms_fail(error, VMS_ERROR_FAILED, "watchdog: %s", cause->message);
     vms_quiesce_free(quiesce);
     return NULL;
+}
+
+/* Frozen from the moment the command is on its way. */
+static bool send_freeze(VmsQuiesce *quiesce, virDomainPtr domain, int deadline_s, GError **error)
+{
+    quiesce->guard = vms_guard_new(domain, VMS_GUARD_THAW);
+    quiesce->frozen = true;
+    virDomainAgentSetResponseTimeout(domain, MAX(deadline_s, 1), 0);
+    vms_failpoint("freeze.asking");
+    int count = virDomainFSFreeze(domain, NULL, 0, 0);
+    vms_failpoint("freeze.answered");
+    if (count < 0)
+        return fail_agent(error, "freeze");
+    quiesce->filesystems = (unsigned)count;
+    return count > 0 ||
+           vms_fail(error, VMS_ERROR_REFUSED, "the guest agent found no file system to freeze");
 }
 
 VmsQuiesce *vms_quiesce_freeze(virDomainPtr domain, int deadline_s, unsigned *ret_filesystems,
@@ -159,33 +221,26 @@ VmsQuiesce *vms_quiesce_freeze(virDomainPtr domain, int deadline_s, unsigned *re
     g_autoptr(VmsQuiesce) quiesce = start(domain, deadline_s, error);
     if (!quiesce)
         return NULL;
-    quiesce->guard = vms_guard_new(domain, VMS_GUARD_THAW);
-    quiesce->frozen = true; /* from the moment the command is on its way */
-    virDomainAgentSetResponseTimeout(domain, MAX(deadline_s, 1), 0);
-    vms_failpoint("freeze.asking");
-    int count = virDomainFSFreeze(domain, NULL, 0, 0);
-    vms_failpoint("freeze.answered");
-    if (count < 0)
-        fail_agent(error, "freeze");
-    virDomainAgentSetResponseTimeout(domain, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, 0);
-    if (count < 0) {
+    if (!send_freeze(quiesce, domain, deadline_s, error)) {
         g_autoptr(GError) cause = NULL;
-        if (!vms_quiesce_thaw(quiesce, &frozen, &cause))
-            vms_prefix(error, "%s, so the guest may still be frozen", cause->message);
+        VmsFreezeEnd unused;
+        if (!vms_quiesce_thaw(quiesce, &unused, &cause))
+            vms_prefix(error, "%s", cause->message);
         return NULL;
     }
-    *ret_filesystems = (unsigned)count;
+    *ret_filesystems = quiesce->filesystems;
     return g_steal_pointer(&quiesce);
 }
 
-bool vms_quiesce_thaw(VmsQuiesce *quiesce, bool *ret_expired, GError **error)
+bool vms_quiesce_thaw(VmsQuiesce *quiesce, VmsFreezeEnd *ret_end, GError **error)
 {
     unsigned count;
     join(quiesce);
-    if (quiesce->frozen && !thaw(quiesce->rescue, THAW_PATIENCE_S, &count, error))
+    if (!end_freeze(quiesce, &count, error))
         return false;
-    quiesce->frozen = false;
-    *ret_expired = quiesce->expired;
+    *ret_end = quiesce->expired               ? VMS_FREEZE_EXPIRED
+               : count < quiesce->filesystems ? VMS_FREEZE_LOST
+                                              : VMS_FREEZE_HELD;
     return true;
 }
 
@@ -195,8 +250,9 @@ void vms_quiesce_free(VmsQuiesce *quiesce)
     if (!quiesce)
         return;
     join(quiesce);
-    if (quiesce->frozen)
-        quiesce->frozen = !thaw(quiesce->rescue, THAW_PATIENCE_S, &count, NULL);
+    if (quiesce->patience_s > 0)
+        end_freeze(quiesce, &count, NULL);
+    reset_timeout(quiesce->rescue);
     g_mutex_clear(&quiesce->lock);
     g_cond_clear(&quiesce->wake);
     if (quiesce->frozen)
@@ -204,6 +260,7 @@ void vms_quiesce_free(VmsQuiesce *quiesce)
     else
         vms_guard_dismiss(quiesce->guard);
     vms_rescue_free(quiesce->rescue);
+    g_free(quiesce->name);
     g_free(quiesce);
 }
 
@@ -211,5 +268,7 @@ bool vms_quiesce_thaw_all(virDomainPtr domain, int timeout_s, unsigned *ret_file
                           GError **error)
 {
     g_autoptr(VmsRescue) rescue = vms_rescue_new(domain);
-    return thaw(rescue, timeout_s, ret_filesystems, error);
+    bool ok = thaw(rescue, timeout_s, ret_filesystems, error);
+    reset_timeout(rescue);
+    return ok;
 }

@@ -100,7 +100,7 @@ static bool thaw(Tool *tool, GError **error)
 static bool freeze(Tool *tool, GError **error)
 {
     unsigned count = 0;
-    bool expired = false;
+    VmsFreezeEnd end = VMS_FREEZE_HELD;
     g_autoptr(VmsQuiesce) quiesce =
         vms_quiesce_freeze(tool->domain, atoi(tool->args[1]), &count, error);
     if (!quiesce)
@@ -108,10 +108,10 @@ static bool freeze(Tool *tool, GError **error)
     puts("frozen");
     fflush(stdout);
     g_usleep((gulong)atoi(tool->args[0]) * 1000);
-    if (!vms_quiesce_thaw(quiesce, &expired, error))
+    if (!vms_quiesce_thaw(quiesce, &end, error))
         return false;
     vms_json_writer_member_uint64(tool->out, "filesystems", count);
-    vms_json_writer_member_bool(tool->out, "expired", expired);
+    vms_json_writer_member_bool(tool->out, "expired", end == VMS_FREEZE_EXPIRED);
     return true;
 }
 
