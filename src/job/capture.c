@@ -23,8 +23,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATIENCE_US (60 * G_USEC_PER_SEC) /* for libvirt to come back */
-
 static bool save(VmsCapture *capture, VmsStatus status, GError **error)
 {
     capture->record->status = status;
@@ -296,27 +294,6 @@ static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
     return vms_capture_restore_huge(capture);
 }
 
-/* The domain over a connection that is alive: libvirtd may have been restarted meanwhile. */
-static virDomainPtr reach(VmsCapture *capture)
-{
-    int64_t end = g_get_monotonic_time() + PATIENCE_US;
-    if (virConnectIsAlive(virDomainGetConnect(capture->domain)) == 1) {
-        virDomainRef(capture->domain);
-        return capture->domain;
-    }
-    vms_progress_message(capture->context->progress,
-                         "%s: libvirt does not answer; waiting for it for up to %d s, to undo the "
-                         "snapshot",
-                         capture->record->domain, (int)(PATIENCE_US / G_USEC_PER_SEC));
-    for (;;) {
-        VmsConn *conn = vms_context_conn(capture->context, NULL);
-        virDomainPtr domain = conn ? vms_conn_lookup(conn, capture->record->uuid, NULL) : NULL;
-        if (domain || g_get_monotonic_time() > end)
-            return domain;
-        g_usleep(G_USEC_PER_SEC / 4);
-    }
-}
-
 /* The original error is what the operator hears first; what could not be undone is added to it. */
 static void undo(VmsCapture *capture, GError **error)
 {
@@ -329,10 +306,11 @@ static void undo(VmsCapture *capture, GError **error)
         disk->merged = disk->merged || disk->inode == 0;
     }
     vms_failpoint("create.undoing");
-    g_autoptr(virDomain) domain = reach(capture);
+    g_autoptr(virDomain) domain =
+        vms_context_reach(capture->context, capture->domain, record->uuid, NULL);
     bool undone =
         (domain || vms_fail(&cause, VMS_ERROR_FAILED, "libvirt does not answer")) &&
-        vms_overlays_merge(capture->context, capture->catalog, domain, record, false, &cause) &&
+        vms_overlays_merge(capture->context, capture->catalog, &domain, record, false, &cause) &&
         vms_overlays_remove_side_files(record, &cause);
     vms_failpoint("create.undone");
     if (undone) {

@@ -23,6 +23,7 @@ static bool insert_disk(VmsDbStmt *stmt, const char *snapshot, guint at, const V
     vms_db_bind_text(stmt, 15, disk->tracking.parent);
     vms_db_bind_int64(stmt, 16, (int64_t)disk->tracking.bytes_changed);
     vms_db_bind_text(stmt, 17, disk->tracking.full_reason);
+    vms_db_bind_text(stmt, 18, disk->pressed);
     return vms_db_run(stmt, error);
 }
 
@@ -48,7 +49,8 @@ static bool insert_exports(VmsDb *db, const VmsRecord *record, GError **error)
 bool vms_catalog_insert_disks(VmsDb *db, const VmsRecord *record, GError **error)
 {
     g_autoptr(VmsDbStmt) stmt = vms_db_prepare(
-        db, "INSERT INTO disks VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
+        db,
+        "INSERT INTO disks VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)",
         error);
     if (!stmt)
         return false;
@@ -78,6 +80,7 @@ static bool read_disk(VmsDbStmt *stmt, VmsRecord *record, GError **error)
     disk->tracking.parent = g_strdup(vms_db_column_text(stmt, 14));
     disk->tracking.bytes_changed = (uint64_t)vms_db_column_int64(stmt, 15);
     disk->tracking.full_reason = g_strdup(vms_db_column_text(stmt, 16));
+    disk->pressed = g_strdup(vms_db_column_text(stmt, 17));
     return true;
 }
 

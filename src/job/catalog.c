@@ -60,6 +60,7 @@ static const char *const migrations[] = {
     " restore TEXT NOT NULL REFERENCES restores(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
     " kind TEXT NOT NULL, path TEXT NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL,"
     " written_ns INTEGER NOT NULL, PRIMARY KEY (restore, position));",
+    "ALTER TABLE disks ADD COLUMN pressed TEXT;",
     NULL,
 };
 

@@ -13,10 +13,10 @@
 #include <string.h>
 
 #define DEFAULT_FILE "/etc/vmsnap/vmsnap.conf"
-#define MAX_FREEZE_S 600
+#define MAX_SECONDS 600
 #define REPOSITORY "repository "
 
-typedef enum { KIND_TEXT, KIND_URL, KIND_PATH, KIND_STYLE, KIND_FREEZE, KIND_TRANSFER } Kind;
+typedef enum { KIND_TEXT, KIND_URL, KIND_PATH, KIND_STYLE, KIND_SECONDS, KIND_TRANSFER } Kind;
 
 typedef struct {
     const char *name;
@@ -32,7 +32,12 @@ static const Key paths_keys[] = {
 };
 
 static const Key create_keys[] = {
-    {"freeze-deadline", KIND_FREEZE, offsetof(VmsConfig, freeze_deadline_s)},
+    {"freeze-deadline", KIND_SECONDS, offsetof(VmsConfig, freeze_deadline_s)},
+    {NULL, KIND_TEXT, 0},
+};
+
+static const Key merge_keys[] = {
+    {"patience", KIND_SECONDS, offsetof(VmsConfig, merge_patience_s)},
     {NULL, KIND_TEXT, 0},
 };
 
@@ -86,6 +91,8 @@ static const Key *keys_of(const char *section)
         return create_keys;
     if (g_str_equal(section, "export"))
         return export_keys;
+    if (g_str_equal(section, "merge"))
+        return merge_keys;
     return g_str_has_prefix(section, REPOSITORY) ? repository_keys : NULL;
 }
 
@@ -135,10 +142,10 @@ static bool scan_section(Scan *scan, unsigned line, const char *text, GError **e
     g_autofree char *name = g_strndup(text + 1, (gsize)(end - text - 1));
     const Key *keys = keys_of(name);
     if (!keys)
-        return vms_fail(
-            error, VMS_ERROR_USAGE,
-            "%s:%u: unknown section [%s]; known: [paths], [create], [export], [repository NAME]",
-            scan->file, line, name);
+        return vms_fail(error, VMS_ERROR_USAGE,
+                        "%s:%u: unknown section [%s]; known: [paths], [create], [export], [merge], "
+                        "[repository NAME]",
+                        scan->file, line, name);
     if (keys == repository_keys && !valid_name(name + strlen(REPOSITORY)))
         return vms_fail(
             error, VMS_ERROR_USAGE,
@@ -204,7 +211,7 @@ static bool check_value(const Key *key, const char *value, int *ret_number, GErr
 {
     char *end = NULL;
     errno = 0;
-    long number = key->kind == KIND_FREEZE ? strtol(value, &end, 10) : 0;
+    long number = key->kind == KIND_SECONDS ? strtol(value, &end, 10) : 0;
     if (*value == '\0')
         return vms_fail(error, VMS_ERROR_USAGE, "is empty; leave the line out instead");
     if (key->kind == KIND_PATH && *value != '/')
@@ -212,10 +219,10 @@ static bool check_value(const Key *key, const char *value, int *ret_number, GErr
     if (key->kind == KIND_STYLE && !g_str_equal(value, "auto") && !g_str_equal(value, "yes") &&
         !g_str_equal(value, "no"))
         return vms_fail(error, VMS_ERROR_USAGE, "\"%s\" is not one of auto, yes, no", value);
-    if (key->kind == KIND_FREEZE &&
-        (!g_ascii_isdigit(*value) || *end || errno || number < 1 || number > MAX_FREEZE_S))
+    if (key->kind == KIND_SECONDS &&
+        (!g_ascii_isdigit(*value) || *end || errno || number < 1 || number > MAX_SECONDS))
         return vms_fail(error, VMS_ERROR_USAGE, "\"%s\" is not a number of seconds from 1 to %d",
-                        value, MAX_FREEZE_S);
+                        value, MAX_SECONDS);
     if (key->kind == KIND_URL && *value == '.')
         return vms_fail(error, VMS_ERROR_USAGE, "\"%s\" is not an absolute path", value);
     g_autoptr(VmsLocationUrl) url =
@@ -247,7 +254,7 @@ static bool read_section(const Scan *scan, const Section *section, GKeyFile *fil
                 return vms_prefix(error, "%s:%u: %s", scan->file, line, key->name);
             continue;
         }
-        if (key->kind == KIND_FREEZE) {
+        if (key->kind == KIND_SECONDS) {
             *(int *)(void *)member = number;
             continue;
         }
@@ -326,6 +333,7 @@ static VmsConfig *defaults(void)
     config->cache_dir = g_strdup("/var/cache/vmsnap");
     config->run_dir = g_strdup("/run/vmsnap");
     config->freeze_deadline_s = 10;
+    config->merge_patience_s = 60;
     vms_transfer_init(&config->transfer);
     config->repositories = g_ptr_array_new_with_free_func(repository_free);
     return config;

@@ -16,6 +16,10 @@
  *     limit-upload = 20M
  *     limit-read, compression = auto|off|max, threads, chunk-size
  *
+ *     [merge]
+ *     # seconds
+ *     patience = 60
+ *
  *     [repository s3]
  *     url = s3://bucket/prefix
  *     endpoint = https://s3.example.org
@@ -37,6 +41,7 @@ typedef struct {
     char *file; /* nullable: none was read */
     char *state_dir, *cache_dir, *run_dir;
     int freeze_deadline_s;
+    int merge_patience_s; /* for a guest that writes faster than it is merged, before each step */
     VmsTransfer transfer;
     GPtrArray *repositories; /* of VmsConfigRepository* in file order */
 } VmsConfig;

@@ -17,5 +17,12 @@ typedef struct {
 
 /* Opens the connection on first use. */
 VmsConn *vms_context_conn(VmsContext *context, GError **error);
+
+/* The domain (transfer full) over a connection that is alive: that of known (nullable), or another
+ * one, for libvirtd may have been restarted meanwhile. NULL: it cannot be reached within a minute,
+ * or cancelled (nullable). */
+virDomainPtr vms_context_reach(VmsContext *context, virDomainPtr known, const char *uuid,
+                               GCancellable *cancellable);
+
 /* Closes it. */
 void vms_context_clear(VmsContext *context);

@@ -149,7 +149,7 @@ static bool merge(VmsExportJob *e, GError **error)
         return set_status(e, VMS_STATUS_EXPORTED, error);
     }
     g_autoptr(GError) cause = NULL;
-    bool ok = vms_overlays_merge(e->context, e->catalog, e->domain, e->record, true, &cause);
+    bool ok = vms_overlays_merge(e->context, e->catalog, &e->domain, e->record, true, &cause);
     vms_failpoint("export.overlays-merged");
     ok = ok && vms_overlays_remove_side_files(e->record, &cause);
     vms_failpoint("export.files-removed");
@@ -157,8 +157,6 @@ static bool merge(VmsExportJob *e, GError **error)
     e->result->commit_us = g_get_monotonic_time() - start;
     if (ok)
         return true;
-    if (vms_merge_may_have_written(e->record, cause))
-        vms_merge_set_begun(e->record);
     set_status(e, VMS_STATUS_EXPORTED, NULL);
     if (vms_error_is(cause, VMS_ERROR_REFUSED)) {
         /* Not a failure: a newer snapshot needs this overlay. The export itself is done. */

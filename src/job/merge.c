@@ -82,36 +82,39 @@ static bool clean_memory(virDomainPtr domain, const VmsRecord *record, GError **
     return vms_cow_clean(domain, error);
 }
 
-bool vms_merge_may_have_written(const VmsRecord *record, const GError *cause)
+static const VmsNote *find_begun(const VmsRecord *record, guint *ret_at)
 {
-    for (guint i = 0; i < record->disks->len; i++)
-        if (((const VmsRecordDisk *)record->disks->pdata[i])->merged)
-            return true;
-    return !vms_error_is(cause, VMS_ERROR_REFUSED);
+    for (*ret_at = 0; *ret_at < record->notes->len; (*ret_at)++) {
+        const VmsNote *note = record->notes->pdata[*ret_at];
+        if (g_str_equal(note->code, BEGUN))
+            return note;
+    }
+    return NULL;
 }
 
 bool vms_merge_is_begun(const VmsRecord *record)
 {
-    for (guint i = 0; i < record->notes->len; i++)
-        if (g_str_equal(((const VmsNote *)record->notes->pdata[i])->code, BEGUN))
-            return true;
-    return false;
+    guint at;
+    bool begun = find_begun(record, &at) != NULL;
+    for (guint i = 0; i < record->disks->len; i++)
+        begun = begun || ((const VmsRecordDisk *)record->disks->pdata[i])->merged;
+    return begun && !vms_catalog_ended(record->status);
 }
 
-void vms_merge_set_begun(VmsRecord *record)
+void vms_merge_set_begun(VmsRecord *record, bool begun)
 {
-    if (!vms_merge_is_begun(record))
-        vms_record_add_note(
-            record, BEGUN,
-            "merging its overlays was begun and has not ended: what is left on this "
-            "host is no snapshot any more");
+    guint at;
+    const VmsNote *note = find_begun(record, &at);
+    if (begun && !note)
+        vms_record_add_note(record, BEGUN,
+                            "merging its overlays was begun and has not ended: what is left on "
+                            "this host is no snapshot any more");
+    if (!begun && note)
+        g_ptr_array_remove_index(record->notes, at);
 }
 
-/* Sets *ret_begun where something may have been written to a frozen image. */
-static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, bool *ret_begun,
-                  GError **error)
+static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, GError **error)
 {
-    g_autoptr(GError) cause = NULL;
     VmsConn *conn = vms_context_conn(context, error);
     if (!conn)
         return false;
@@ -128,12 +131,8 @@ static bool merge(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, b
         return false;
     thaw(domain, record);
     vms_failpoint("merge.thawed");
-    if (!vms_overlays_merge(context, catalog, domain, record, true, &cause)) {
-        *ret_begun = *ret_begun || vms_merge_may_have_written(record, cause);
-        g_propagate_error(error, g_steal_pointer(&cause));
+    if (!vms_overlays_merge(context, catalog, &domain, record, true, error))
         return false;
-    }
-    *ret_begun = true;
     vms_failpoint("merge.overlays-merged");
     if (record->exports->len == 0)
         vms_bitmaps_drop(domain, record);
@@ -169,18 +168,15 @@ bool vms_merge_end(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, 
 {
     bool exported = record->repository_snapshot != NULL;
     VmsStatus before = record->status;
-    bool begun = vms_merge_is_dropped(record);
+    bool dropped = vms_merge_is_dropped(record);
     g_autofree char *why = g_strdup(reason); /* it may be the record's own */
     if (!begin(catalog, record, why, error))
         return false;
     vms_failpoint("merge.begun");
-    if (!merge(context, catalog, record, &begun, error) ||
-        !vms_overlays_remove_side_files(record, error)) {
+    if (!merge(context, catalog, record, error) || !vms_overlays_remove_side_files(record, error)) {
         record->status = before;
-        if (!begun) /* all of it is there still */
+        if (!dropped && !vms_merge_is_begun(record)) /* all of it is there still */
             set_reason(record, NULL);
-        else if (exported)
-            vms_merge_set_begun(record);
         vms_catalog_save(catalog, record, NULL);
         return false;
     }

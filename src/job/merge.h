@@ -21,17 +21,14 @@ VmsRecord *vms_merge_drop(VmsContext *context, const char *domain, const char *s
  */
 bool vms_merge_is_dropped(const VmsRecord *record);
 
-/* The merge of one that is exported was begun, or may have been: its frozen image is no snapshot
- * any more, and cannot be exported once more. The note "merge-begun" keeps that in the catalog. */
+/* Something was written to one of its frozen images, or may have been, and not all are merged: it
+ * is no snapshot any more. The note "merge-begun" keeps that in the catalog. */
 bool vms_merge_is_begun(const VmsRecord *record);
-void vms_merge_set_begun(VmsRecord *record);
-
-/* For vms_overlays_merge that has failed: may something have been written to a frozen image? */
-bool vms_merge_may_have_written(const VmsRecord *record, const GError *cause);
+void vms_merge_set_begun(VmsRecord *record, bool begun);
 
 /* What both do, for a caller that has claimed the record: of one that was interrupted while it was
  * taken, also what its vmsnap could not do any more (cancel QEMU's background snapshot, resume,
  * thaw). Status done afterwards where it was exported, else otherwise, with reason. On failure the
- * status is as before. */
+ * status is as before; vms_merge_is_begun says whether it is a snapshot still. */
 bool vms_merge_end(VmsContext *context, VmsCatalog *catalog, VmsRecord *record, VmsStatus otherwise,
                    const char *reason, GError **error);

@@ -3,12 +3,28 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "job/merge.h"
 #include "job/side-files.h"
 #include "virt/commit.h"
 
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define RESTARTS 5 /* of libvirtd, during the merge of one disk */
+
+/* The merge of one disk, and the domain it belongs to, which may be another one after a restart of
+ * libvirtd. */
+typedef struct {
+    VmsContext *context;
+    VmsCatalog *catalog;
+    virDomainPtr *domain; /* the caller's */
+    VmsRecord *record;
+    VmsRecordDisk *disk;
+    GCancellable *cancellable;
+    bool undo;         /* of a snapshot that could not be taken */
+    bool begun_before; /* by an earlier disk, or an earlier run */
+} Merge;
 
 static VmsOverlay *overlay_of(const VmsRecordDisk *disk)
 {
@@ -92,15 +108,63 @@ static bool check_not_lost(virDomainPtr domain, const VmsRecordDisk *disk, GErro
                             disk->base, disk->overlay);
 }
 
-static bool merge_one(VmsContext *context, virDomainPtr domain, VmsRecordDisk *disk,
-                      GCancellable *cancellable, GError **error)
+/* An undo goes on even where the database cannot be written. */
+static bool save(const Merge *merge, GError **error)
 {
+    return vms_catalog_save(merge->catalog, merge->record, merge->undo ? NULL : error) ||
+           merge->undo;
+}
+
+static bool begin(void *data, bool begun, GError **error)
+{
+    Merge *merge = data;
+    vms_merge_set_begun(merge->record, begun || merge->begun_before);
+    return save(merge, error);
+}
+
+static void note(void *data, const char *code, const char *text)
+{
+    Merge *merge = data;
+    vms_record_add_note(merge->record, code, "disk %s: %s", merge->disk->target, text);
+}
+
+static bool keep(void *data, const char *text, GError **error)
+{
+    Merge *merge = data;
+    g_free(merge->disk->pressed);
+    merge->disk->pressed = g_strdup(text);
+    return save(merge, error);
+}
+
+static bool commit(Merge *merge, const VmsOverlay *overlay, GError **error)
+{
+    VmsCommitOptions options = {
+        .patience_s = merge->context->config->merge_patience_s,
+        .progress = merge->context->progress,
+        .cancellable = merge->cancellable,
+        .begin = begin,
+        .note = note,
+        .keep = keep,
+        .data = merge,
+    };
+    merge->begun_before = vms_merge_is_begun(merge->record);
+    return vms_commit_disk(*merge->domain, overlay, &options, error);
+}
+
+static bool merge_one(Merge *merge, GError **error)
+{
+    VmsRecordDisk *disk = merge->disk;
+    virDomainPtr domain = *merge->domain;
     g_autoptr(VmsOverlay) overlay = overlay_of(disk);
     bool used = false;
+    /* Of one that was killed. */
+    if (disk->pressed &&
+        (!vms_commit_undo(domain, disk->target, disk->pressed, error) || !keep(merge, NULL, error)))
+        return false;
     if (!is_used(domain, disk, disk->overlay, &used, error))
         return false;
     vms_failpoint("merge.disk-next");
-    if (used && !vms_commit_disk(domain, overlay, 0, context->progress, cancellable, error))
+    if (used && !commit(merge, overlay, error))
         return false;
     vms_failpoint("merge.disk-committed");
     /* P2: asked again, of live and persistent both, before a byte is deleted. */
@@ -119,23 +183,48 @@ static bool merge_one(VmsContext *context, virDomainPtr domain, VmsRecordDisk *d
     return vms_overlay_remove_file(overlay, error);
 }
 
-bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr domain,
+/* The job runs on in QEMU while libvirtd is restarted. */
+static bool merge_through(Merge *merge, GError **error)
+{
+    for (int left = RESTARTS;; left--) {
+        g_autoptr(GError) cause = NULL;
+        if (merge_one(merge, &cause))
+            return true;
+        bool lost = virConnectIsAlive(virDomainGetConnect(*merge->domain)) != 1;
+        virDomainPtr again = NULL;
+        if (lost && left > 0 && !vms_error_is(cause, VMS_ERROR_CANCELLED))
+            again =
+                vms_context_reach(merge->context, NULL, merge->record->uuid, merge->cancellable);
+        if (!again && vms_check_cancelled(merge->cancellable, error))
+            g_propagate_error(error, g_steal_pointer(&cause));
+        if (!again)
+            return false;
+        virDomainFree(*merge->domain);
+        *merge->domain = again;
+        vms_progress_message(merge->context->progress,
+                             "disk %s: the connection to libvirt was lost; it is there again, the "
+                             "merge goes on",
+                             merge->disk->target);
+    }
+}
+
+bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr *domain,
                         VmsRecord *record, bool cancellable, GError **error)
 {
     GCancellable *stop = cancellable ? context->cancellable : NULL;
     for (guint i = 0; i < record->disks->len; i++) {
         VmsRecordDisk *disk = record->disks->pdata[i];
+        Merge merge = {context, catalog, domain, record, disk, stop, !cancellable, false};
         if (disk->merged)
             continue;
-        if (!vms_check_cancelled(stop, error) || !merge_one(context, domain, disk, stop, error))
+        if (!vms_check_cancelled(stop, error) || !merge_through(&merge, error))
             return vms_prefix(error, "disk %s", disk->target);
         vms_failpoint("merge.overlay-removed");
-        disk->merged = true;
-        /* An undo must go on even where the database cannot be written: merging twice is harmless.
-         */
-        if (!vms_catalog_save(catalog, record, cancellable ? error : NULL) && cancellable)
+        disk->merged = true; /* merging twice is harmless */
+        if (!save(&merge, error))
             return false;
     }
+    vms_merge_set_begun(record, false); /* but all merged, as the disks say */
     return true;
 }
 

@@ -11,8 +11,11 @@ GPtrArray *vms_overlays_of(const VmsRecord *record);
 
 /* Merges every overlay that is in use back into its base and removes the overlay files; a disk that
  * was never switched just loses its file. Saves each disk as merged. REFUSED where a newer overlay
- * sits on top. cancellable: Ctrl-C stops between and inside merges, leaving the rest as it is. */
-bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr domain,
+ * sits on top. cancellable: Ctrl-C stops between and inside merges, leaving the rest as it is.
+ * *domain is another one afterwards where libvirtd was restarted meanwhile. vms_merge_is_begun()
+ * from the first byte on that is written to a frozen image. Not cancellable: the undo of a snapshot
+ * that was not taken, which goes on where the catalog cannot be written. */
+bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr *domain,
                         VmsRecord *record, bool cancellable, GError **error);
 
 /* Removes the memory file, if it is still ours, and the copies of UEFI variables and TPM state. */

@@ -146,6 +146,7 @@ static void disk_free(void *data)
     VmsRecordDisk *disk = data;
     g_free(disk->chain);
     g_free(disk->bitmap);
+    g_free(disk->pressed);
     vms_disk_tracking_clear(&disk->tracking);
     g_free(disk->target);
     g_free(disk->bus);

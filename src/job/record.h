@@ -60,6 +60,7 @@ typedef struct {
     ino_t inode;
     uint64_t capacity; /* bytes the guest sees */
     bool merged;       /* overlay committed and removed */
+    char *pressed;     /* nullable: what a merge does to the guest (virt/commit.h) */
     char *chain;       /* nullable: the frozen image and what it stands on (virt/image.h) */
     char *bitmap;      /* nullable: name of the dirty bitmap that we began with this snapshot */
     VmsDiskTracking tracking; /* of the last export */

@@ -35,10 +35,21 @@ void vms_recover_result_free(VmsRecoverResult *result)
     g_free(result);
 }
 
+/* What a merge has done to the guest could not be undone. */
+static bool is_pressed(const VmsRecord *record)
+{
+    for (guint i = 0; i < record->disks->len; i++)
+        if (((const VmsRecordDisk *)record->disks->pdata[i])->pressed)
+            return true;
+    return false;
+}
+
 static VmsRecoverAction action_of(const VmsRecord *record)
 {
     if (vms_merge_is_dropped(record))
         return VMS_RECOVER_UNDO;
+    if (record->status == VMS_STATUS_EXPORTED && is_pressed(record))
+        return VMS_RECOVER_MERGE;
     switch (record->status) {
     case VMS_STATUS_PREPARING:
     case VMS_STATUS_CAPTURING:
@@ -113,7 +124,7 @@ static bool end_merge(VmsContext *context, VmsCatalog *catalog, VmsRecoverEntry 
         return false;
     }
     vms_record_add_note(entry->record, "overlays-kept", "%s", cause->message);
-    vms_merge_set_begun(entry->record); /* nobody can tell how far it came */
+    vms_merge_set_begun(entry->record, true); /* nobody can tell how far it came */
     return release(catalog, entry->record, error);
 }
 

@@ -14,40 +14,32 @@
  * an active commit brings the rest. qemu-img leaves the overlay as it is (-d), so it stays valid
  * all the time.
  *
- * The job is "ready" when base and overlay were equal once; from then on QEMU writes to both. A
- * guest that writes faster than the job copies never gets there: after a first full pass and
- * PATIENCE_US more, the limit on bandwidth is lifted, and then the guest paused until the rest is
- * copied (P1: resumed on every path out). */
+ * The job is "ready" when base and overlay were equal once. QEMU writes to the overlay only and
+ * copies behind the guest, also from then on: asked to pivot, it does so when both are equal again.
+ * A guest that writes faster than the job copies may never let it: see press.c. So the pivot is
+ * asked for without waiting for it; libvirt would let nobody else near the domain meanwhile. */
 #include "virt/commit.h"
 
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/process.h"
 #include "virt/disk-xml.h"
-#include "virt/guard.h"
-#include "virt/rescue.h"
+#include "virt/press.h"
 
 #include <libvirt/virterror.h>
 #include <string.h>
 
 #define STEPS 8 /* of the table above, before giving up */
 #define POLL_MS 50
-#define PATIENCE_US                                                                                \
-    (60 * G_USEC_PER_SEC) /* after the first pass, and again after the limit is lifted */
-#define RESUME_PATIENCE_US (60 * G_USEC_PER_SEC)
-#define PAUSE_US (30 * G_USEC_PER_SEC) /* the guest is paused for no longer */
+#define END_MS 1000
 
 typedef struct {
     virDomainPtr domain;
     const VmsOverlay *overlay;
-    uint64_t bandwidth;
-    VmsProgress *progress;
-    GCancellable *cancellable;
+    const VmsCommitOptions *options;
+    VmsPress *press;    /* while a job is driven */
     uint64_t first_end; /* what there was to copy when the job was seen first */
-    int64_t give_up;    /* monotonic µs; 0 until the first pass is over */
-    bool paused;        /* by us */
-    VmsRescue *rescue;  /* owned; NULL until we pause */
-    VmsGuard *guard;    /* while we hold the guest paused; nullable */
+    bool pivoting;      /* it was asked to */
 } Commit;
 
 /* False where cancelled. */
@@ -63,9 +55,14 @@ static bool wait_a_moment(GCancellable *cancellable)
     return !g_cancellable_is_cancelled(cancellable);
 }
 
-/* The image below the active layer, and whether the job's mirror is ready; of the running domain.
- */
-static bool look(const Commit *commit, char **ret_below, bool *ret_ready, GError **error)
+static bool begin(const Commit *commit, bool begun, GError **error)
+{
+    return !commit->options->begin || commit->options->begin(commit->options->data, begun, error);
+}
+
+/* The image below the active layer, and what libvirt says of the job's mirror ("yes": it is ready,
+ * "pivot": it was asked to); of the running domain. */
+static bool look(const Commit *commit, char **ret_below, char **ret_ready, GError **error)
 {
     char *xml = virDomainGetXMLDesc(commit->domain, 0);
     if (!xml)
@@ -80,7 +77,7 @@ static bool look(const Commit *commit, char **ret_below, bool *ret_ready, GError
     if (ret_below)
         *ret_below = backing ? vms_disk_xml_source(backing) : NULL;
     if (ret_ready)
-        *ret_ready = g_strcmp0(ready, "yes") == 0;
+        *ret_ready = g_steal_pointer(&ready);
     return true;
 }
 
@@ -117,23 +114,37 @@ static bool commit_offline(const Commit *commit, GError **error)
             "libvirt keeps a saved memory of the domain that needs the overlay; start "
             "the domain, or give it up with \"virsh managedsave-remove\", and run again");
     const VmsOverlay *overlay = commit->overlay;
-    g_autofree char *rate = g_strdup_printf("%" G_GUINT64_FORMAT, commit->bandwidth);
+    g_autofree char *rate = g_strdup_printf("%" G_GUINT64_FORMAT, commit->options->bandwidth);
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     const char *const fixed[] = {"qemu-img", "commit", "-q", "-d",
                                  "-f",       "qcow2",  "-b", overlay->base};
     for (size_t i = 0; i < G_N_ELEMENTS(fixed); i++)
         g_ptr_array_add(argv, (void *)fixed[i]);
-    if (commit->bandwidth) {
+    if (commit->options->bandwidth) {
         g_ptr_array_add(argv, (void *)"-r");
         g_ptr_array_add(argv, rate);
     }
     g_ptr_array_add(argv, overlay->overlay);
     g_ptr_array_add(argv, NULL);
+    if (!begin(commit, true, error))
+        return false;
     vms_failpoint("merge.offline-next");
-    if (!vms_process_run((const char *const *)argv->pdata, commit->cancellable, NULL, error))
+    if (!vms_process_run((const char *const *)argv->pdata, commit->options->cancellable, NULL,
+                         error))
         return false;
     vms_failpoint("merge.offline-committed");
     return set_definition_back(commit, error);
+}
+
+/* The domain may run without the disk: it was unplugged. */
+static bool commit_without_disk(const Commit *commit, GError **error)
+{
+    if (commit_offline(commit, error))
+        return true;
+    if (virDomainIsActive(commit->domain) == 1)
+        vms_prefix(error, "the running domain has the disk no more; if QEMU still has it open, "
+                          "shut the domain off, then run again");
+    return false;
 }
 
 /* QEMU gives its images up when it has saved its memory, and takes them back when it runs again: a
@@ -163,7 +174,7 @@ static bool start(const Commit *commit, GError **error)
     if (running < 0)
         return vms_virt_fail(error, "block job");
     if (running > 0 && info.type == VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT)
-        return true;
+        return begin(commit, true, error);
     if (running > 0)
         return vms_fail(error, VMS_ERROR_REFUSED, "another block job runs on the disk");
     g_autofree char *below = NULL;
@@ -173,73 +184,17 @@ static bool start(const Commit *commit, GError **error)
         return vms_fail(error, VMS_ERROR_REFUSED,
                         "the overlay stands on %s and no longer on %s; somebody changed the chain",
                         below ? below : "nothing", overlay->base);
+    if (!begin(commit, true, error))
+        return false;
     vms_failpoint("merge.job-next");
-    if (virDomainBlockCommit(commit->domain, overlay->target, NULL, NULL, commit->bandwidth,
+    if (virDomainBlockCommit(commit->domain, overlay->target, NULL, NULL,
+                             commit->options->bandwidth,
                              VIR_DOMAIN_BLOCK_COMMIT_ACTIVE | VIR_DOMAIN_BLOCK_COMMIT_SHALLOW |
-                                 VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES) < 0)
-        return fail_start(commit, error);
-    return true;
-}
-
-/* Also through a libvirtd that is restarted meanwhile. */
-static bool resume(Commit *commit, GError **error)
-{
-    if (!commit->paused)
+                                 VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES) == 0)
         return true;
-    int64_t end = g_get_monotonic_time() + RESUME_PATIENCE_US;
-    for (;;) {
-        virDomainPtr domain = vms_rescue_domain(commit->rescue);
-        if (domain && (virDomainResume(domain) == 0 || virDomainIsActive(domain) == 0))
-            break;
-        if (g_get_monotonic_time() > end)
-            return vms_virt_fail(error,
-                                 "the guest is paused and cannot be resumed (\"virsh resume\")");
-        g_usleep(POLL_MS * 1000);
-    }
-    vms_guard_dismiss(g_steal_pointer(&commit->guard));
-    commit->paused = false;
-    return true;
-}
-
-static bool is_running(virDomainPtr domain)
-{
-    int state = VIR_DOMAIN_NOSTATE;
-    return virDomainGetState(domain, &state, NULL, 0) == 0 && state == VIR_DOMAIN_RUNNING;
-}
-
-/* The guest outruns the job: see above. */
-static bool press(Commit *commit, const virDomainBlockJobInfo *info, GError **error)
-{
-    const char *target = commit->overlay->target;
-    int64_t now = g_get_monotonic_time();
-    if (commit->paused) {
-        vms_progress_message(commit->progress, "disk %s: still not merged; the guest runs again",
-                             target);
-        commit->give_up = now + PATIENCE_US;
-        return resume(commit, error);
-    } else if (info->bandwidth) { /* also one that somebody else has set */
-        vms_progress_message(commit->progress,
-                             "disk %s: the guest writes faster than the merge may; its limit is "
-                             "lifted",
-                             target);
-        virDomainBlockJobSetSpeed(commit->domain, target, 0, 0);
-        commit->give_up = now + PATIENCE_US;
-    } else {
-        if (is_running(commit->domain)) {
-            vms_progress_message(commit->progress,
-                                 "disk %s: the guest writes faster than the merge; it is paused "
-                                 "for at most %d s",
-                                 target, (int)(PAUSE_US / G_USEC_PER_SEC));
-            commit->rescue = commit->rescue ? commit->rescue : vms_rescue_new(commit->domain);
-            commit->guard = vms_guard_new(commit->domain, VMS_GUARD_RESUME);
-            commit->paused = true; /* also where the answer is lost */
-            if (virDomainSuspend(commit->domain) < 0)
-                return vms_virt_fail(error, "pause");
-            vms_failpoint("merge.paused");
-        }
-        commit->give_up = now + PAUSE_US;
-    }
-    return true;
+    fail_start(commit, error);
+    begin(commit, false, NULL);
+    return false;
 }
 
 /* A look at the job: *ret_ready to pivot; *ret_gone where there is none any more. */
@@ -247,25 +202,32 @@ static bool poll_job(Commit *commit, bool *ret_ready, bool *ret_gone, GError **e
 {
     const char *target = commit->overlay->target;
     virDomainBlockJobInfo info;
-    bool ready = false;
+    g_autofree char *mirror = NULL;
     int running = virDomainGetBlockJobInfo(commit->domain, target, &info, 0);
     if (running < 0)
         return vms_virt_fail(error, "block job");
-    if (running > 0) {
-        vms_progress_update(commit->progress, "commit", target, info.cur, info.end);
-        if (info.cur == info.end && !look(commit, NULL, &ready, error))
-            return false;
-        if (commit->first_end == 0)
-            commit->first_end = info.end;
-        if (!ready && commit->give_up == 0 && info.cur >= commit->first_end)
-            commit->give_up = g_get_monotonic_time() + PATIENCE_US;
-        if (!ready && commit->give_up != 0 && g_get_monotonic_time() > commit->give_up &&
-            !press(commit, &info, error))
-            return false;
-    }
-    *ret_ready = ready;
+    *ret_ready = false;
     *ret_gone = running == 0;
-    return true;
+    if (*ret_gone)
+        return true;
+    vms_progress_update(commit->options->progress, "commit", target, info.cur, info.end);
+    if (commit->first_end == 0)
+        commit->first_end = info.end;
+    bool passed = info.cur >= commit->first_end;
+    if (passed && !commit->pivoting && !look(commit, NULL, &mirror, error))
+        return false;
+    commit->pivoting = commit->pivoting || g_strcmp0(mirror, "pivot") == 0;
+    *ret_ready = g_strcmp0(mirror, "yes") == 0;
+    return *ret_ready || vms_press_look(commit->press, &info, passed, error);
+}
+
+static bool ask_to_pivot(Commit *commit, GError **error)
+{
+    commit->pivoting = virDomainBlockJobAbort(commit->domain, commit->overlay->target,
+                                              VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT |
+                                                  VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC) == 0;
+    return commit->pivoting || virGetLastErrorCode() == VIR_ERR_BLOCK_COPY_ACTIVE ||
+           vms_virt_fail(error, "pivot");
 }
 
 /* Leaves the guest on the overlay. */
@@ -276,10 +238,11 @@ static bool abort_job(Commit *commit, GError **error)
         vms_virt_fail(&cause, "abort the merge");
         g_info("%s: %s", commit->overlay->target, cause->message); /* it has just ended */
     }
-    return vms_check_cancelled(commit->cancellable, error);
+    return vms_check_cancelled(commit->options->cancellable, error);
 }
 
-/* Until the job has pivoted or ended; what it came to is looked at by the caller. */
+/* Until the job has pivoted or ended; what it came to is looked at by the caller. One that was
+ * asked to pivot cannot be asked to leave it any more: cancelled, it is left to that. */
 static bool drive(Commit *commit, GError **error)
 {
     bool ready = false, gone = false;
@@ -290,12 +253,9 @@ static bool drive(Commit *commit, GError **error)
             return true;
         if (ready)
             vms_failpoint("merge.job-ready");
-        if (ready && virDomainBlockJobAbort(commit->domain, commit->overlay->target,
-                                            VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT) == 0)
-            return true;
-        if (ready && virGetLastErrorCode() != VIR_ERR_BLOCK_COPY_ACTIVE)
-            return vms_virt_fail(error, "pivot");
-        if (!wait_a_moment(commit->cancellable))
+        if (ready && !ask_to_pivot(commit, error))
+            return false;
+        if (!wait_a_moment(commit->options->cancellable))
             return abort_job(commit, error);
     }
 }
@@ -308,9 +268,10 @@ static bool commit_active(Commit *commit, GError **error)
         return false;
     vms_failpoint("merge.job-started");
     g_autoptr(GError) cause = NULL;
+    commit->press = vms_press_new(commit->domain, overlay->target, commit->options);
     bool ok = drive(commit, &cause);
     vms_failpoint("merge.job-ended");
-    if (!resume(commit, error))
+    if (!vms_press_end(g_steal_pointer(&commit->press), error))
         return false;
     if (!ok) {
         g_propagate_error(error, g_steal_pointer(&cause));
@@ -320,8 +281,9 @@ static bool commit_active(Commit *commit, GError **error)
         return false;
     if (g_strcmp0(live, overlay->overlay) == 0)
         return vms_fail(error, VMS_ERROR_FAILED,
-                        "the merge ended before it was done; is there space for %s? QEMU's log of "
-                        "the domain may say more",
+                        "the merge ended before it was done: somebody aborted it, or %s could not "
+                        "be written (QEMU's log of the domain may say more); the guest runs on "
+                        "its overlay, nothing is lost: run again",
                         overlay->base);
     return true;
 }
@@ -339,7 +301,7 @@ static bool step(Commit *commit, bool *ret_done, GError **error)
     if (live && g_strcmp0(live, overlay->base) != 0)
         return vms_fail(error, VMS_ERROR_REFUSED, "the disk runs on %s", live);
     if (g_strcmp0(persistent, overlay->overlay) == 0)
-        return live ? set_definition_back(commit, error) : commit_offline(commit, error);
+        return live ? set_definition_back(commit, error) : commit_without_disk(commit, error);
     if (persistent && g_strcmp0(persistent, overlay->base) != 0)
         return vms_fail(error, VMS_ERROR_REFUSED, "the definition says %s", persistent);
     if (!live && !persistent)
@@ -348,30 +310,48 @@ static bool step(Commit *commit, bool *ret_done, GError **error)
     return true;
 }
 
-/* An error of a step counts only where the domain was not started or stopped under it. */
-bool vms_commit_disk(virDomainPtr domain, const VmsOverlay *overlay, uint64_t bandwidth,
-                     VmsProgress *progress, GCancellable *cancellable, GError **error)
+/* Running with the disk, without it (unplugged), or off; -1: it cannot be asked. */
+static int where_it_is(virDomainPtr domain, const char *target)
+{
+    g_autofree char *live = NULL, *persistent = NULL;
+    int active = virDomainIsActive(domain);
+    if (active != 1)
+        return active;
+    if (!vms_overlay_where(domain, target, &live, &persistent, NULL))
+        return -1;
+    return live ? 1 : 2;
+}
+
+/* Since a step that failed with cause. libvirt notices the end of a QEMU that was killed a moment
+ * after its monitor. */
+static bool has_moved(virDomainPtr domain, const char *target, int before, const GError *cause)
+{
+    int tries = vms_error_is(cause, VMS_ERROR_REFUSED) ? 1 : END_MS / POLL_MS;
+    for (int i = 0; i < tries; i++) {
+        if (where_it_is(domain, target) != before)
+            return true;
+        g_usleep(POLL_MS * 1000);
+    }
+    return false;
+}
+
+/* An error of a step counts only where the domain was not started or stopped under it, and the disk
+ * not unplugged. */
+bool vms_commit_disk(virDomainPtr domain, const VmsOverlay *overlay,
+                     const VmsCommitOptions *options, GError **error)
 {
     for (int i = 0; i < STEPS; i++) {
-        Commit commit = {
-            .domain = domain,
-            .overlay = overlay,
-            .bandwidth = bandwidth,
-            .progress = progress,
-            .cancellable = cancellable,
-        };
+        Commit commit = {.domain = domain, .overlay = overlay, .options = options};
         g_autoptr(GError) cause = NULL;
         bool done = false;
-        int active = virDomainIsActive(domain);
-        if (!vms_check_cancelled(cancellable, error))
+        int before = where_it_is(domain, overlay->target);
+        if (!vms_check_cancelled(options->cancellable, error))
             return false;
         bool ok = step(&commit, &done, &cause);
-        vms_rescue_free(commit.rescue);
-        vms_guard_release(commit.guard);
         if (ok && done)
             return true;
-        if (!ok && (virDomainIsActive(domain) == active ||
-                    vms_error_is(cause, VMS_ERROR_CANCELLED) || i == STEPS - 1)) {
+        if (!ok && (vms_error_is(cause, VMS_ERROR_CANCELLED) || i == STEPS - 1 ||
+                    !has_moved(domain, overlay->target, before, cause))) {
             g_propagate_error(error, g_steal_pointer(&cause));
             return false;
         }

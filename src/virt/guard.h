@@ -9,9 +9,10 @@ typedef struct VmsGuard VmsGuard;
 
 /* From here on, if this process ends in whatever way, virsh runs the commands for the domain, and
  * tries again for a while until all of them work. commands: NULL-terminated, such as "domfsthaw" or
- * "resume", which do no harm where there is nothing to undo. One that begins with "{" is for QEMU's
- * monitor; with "-" before that, its failure is no reason to try again. NULL where virsh is not
- * installed: it is a second line of defence, not worth an error. */
+ * "resume", which do no harm where there is nothing to undo; words after the first are arguments
+ * after the domain. One that begins with "{" is for QEMU's monitor; with "-" before that, its
+ * failure is no reason to try again. NULL where virsh is not installed: it is a second line of
+ * defence, not worth an error. */
 VmsGuard *vms_guard_new(virDomainPtr domain, const char *const *commands);
 
 #define VMS_GUARD_RESUME ((const char *const[]){"resume", NULL})

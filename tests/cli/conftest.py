@@ -114,9 +114,9 @@ INSERT INTO timings VALUES ('{0}', 'beats', 1, 400);
 INSERT INTO timings VALUES ('{0}', 'pause_us', 1, 42000);
 INSERT INTO timings VALUES ('{0}', 'write_us', 1, 17000);
 INSERT INTO disks VALUES ('{0}', 0, 'vda', 'virtio', '/i/web01.qcow2', 'qcow2', '/i/o.qcow2', 1, 2, 10737418240, 0,
-  NULL, NULL, NULL, NULL, 0, NULL);
+  NULL, NULL, NULL, NULL, 0, NULL, NULL);
 INSERT INTO disks VALUES ('{0}', 1, 'vdb', NULL, '/i/data.raw', 'raw', '/i/p.qcow2', 1, 3, 1048576, 0,
-  NULL, NULL, NULL, NULL, 0, NULL);
+  NULL, NULL, NULL, NULL, 0, NULL, NULL);
 INSERT INTO notes VALUES ('{0}', 0, 'disk-skipped', 'disk sda: a CD-ROM is left out');
 INSERT INTO snapshots VALUES ('{2}', 'db01', '{3}', 'done', NULL, 1700000060000000, 'none', 'quiesced',
   1, 20000, 30000, NULL, 0, 0, 0, '<domain/>', NULL, '/srv/backup', '{4}', NULL, 0, 2);

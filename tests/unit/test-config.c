@@ -34,6 +34,7 @@ static void test_defaults(void)
     g_assert_cmpstr(config->cache_dir, ==, "/var/cache/vmsnap");
     g_assert_cmpstr(config->run_dir, ==, "/run/vmsnap");
     g_assert_cmpint(config->freeze_deadline_s, ==, 10);
+    g_assert_cmpint(config->merge_patience_s, ==, 60);
     g_assert_cmpuint(config->repositories->len, ==, 0);
     g_assert_cmpuint(config->transfer.limit_upload, ==, 0);
     g_assert_cmpuint(config->transfer.chunk_size, ==, 1 << 20);
@@ -125,6 +126,8 @@ static void test_values(void)
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autofree char *text = g_strdup_printf("[create]\nfreeze-deadline = %s\n", bad[i]);
         refuse(text, 2, "freeze-deadline");
+        g_autofree char *merge = g_strdup_printf("[merge]\npatience = %s\n", bad[i]);
+        refuse(merge, 2, "patience");
     }
     refuse("[paths]\nstate = var\n", 2, "not an absolute path");
     refuse("[paths]\nstate =\n", 2, "is empty");

@@ -31,6 +31,7 @@ def making(create):
 
 class Tracked:
     """A running domain without an operating system: its QEMU writes what it is told to."""
+    DEVICE = "/machine/peripheral/ua-{}/virtio-backend"
 
     def __init__(self, vmsnap, folder, name, formats, size=24 * MIB, start=True, to=None,
                  data=6):
@@ -70,8 +71,7 @@ class Tracked:
     def io(self, target, command):
         """As the guest would: "write -P 7 1M 64k", "discard 2M 1M" …"""
         if self.domain.isActive():
-            said = self.monitor(f'qemu-io -d /machine/peripheral/ua-{target}/virtio-backend '
-                                f'"{command}"')
+            said = self.monitor(f'qemu-io -d {self.DEVICE.format(target)} "{command}"')
         else:
             path = domains.sources(self.domain, inactive=True)[target]
             format = "qcow2" if path.endswith(".qcow2") else self.formats[target]

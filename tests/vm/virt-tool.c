@@ -252,8 +252,13 @@ static bool commit(Tool *tool, GError **error)
     Canceller canceller = {.cancellable = cancellable, .after_ms = atoi(args[5])};
     if (canceller.after_ms)
         g_thread_unref(g_thread_new("cancel", cancel_later, &canceller));
-    return vms_commit_disk(tool->domain, overlay, g_ascii_strtoull(args[4], NULL, 10), &progress,
-                           cancellable, error);
+    VmsCommitOptions options = {
+        .bandwidth = g_ascii_strtoull(args[4], NULL, 10),
+        .patience_s = 60,
+        .progress = &progress,
+        .cancellable = cancellable,
+    };
+    return vms_commit_disk(tool->domain, overlay, &options, error);
 }
 
 static bool hold(Tool *tool, GError **error)
