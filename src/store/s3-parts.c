@@ -172,7 +172,7 @@ static GBytes *list_of_parts(const S3Parts *parts)
 /* "9bb5…-3" of 32 hex digits is the MD5 of the parts' MD5s; other shapes say nothing. */
 static bool etag_may_be_of_parts(VmsS3 *s3, const S3Parts *parts, const char *etag)
 {
-    if (!etag || g_atomic_int_get(&s3->etag_is_other) || strlen(etag) < 36 || etag[33] != '-' ||
+    if (g_atomic_int_get(&s3->etag_is_other) || strlen(etag) < 36 || etag[33] != '-' ||
         strspn(etag + 1, "0123456789abcdefABCDEF") != 32)
         return true;
     g_autofree char *md5 =
@@ -193,6 +193,8 @@ static bool check_made(VmsS3 *s3, S3Parts *parts, GCancellable *cancellable, GEr
                         "the server has not made the object, and its parts are gone");
     if (!vms_s3_success(&reply))
         return fail_with(s3, &reply, error);
+    if (!reply.etag) /* as s3_has: objects have one, a reply that broke off has not */
+        return vms_fail(error, VMS_ERROR_TRANSIENT, "the server's answer cannot be read");
     if (reply.length >= 0 && (uint64_t)reply.length != parts->parts.size)
         return vms_fail(error, VMS_ERROR_FAILED,
                         "the server made an object of %" G_GINT64_FORMAT
