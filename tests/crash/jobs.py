@@ -370,7 +370,7 @@ def all_jobs():
         Restore("restore-memory", place="source-dir", memory=LIVE, options=("--memory",)),
         Restore("restore-images", place="images-source-dir", memory=LIVE, options=("--memory",),
                 export=("--format=qcow2",)),
-        Create("create-interrupted", interrupted="create.capturing"),
+        Create("create-interrupted", options=LIVE, interrupted="create.capturing"),
         Create("create-beside", domain="beside"),
         Restore("restore-beside", domain="beside", place="source-dir", options=("--no-memory",)),
         Init("init"), Forget("forget", place="dir"), Prune("prune", place="dir"), Prune("prune-s3", place="s3"),
