@@ -368,6 +368,8 @@ def all_jobs():
         Drop("drop"), Drop("drop-off", domain="off"), Drop("drop-memory", options=LIVE),
         Restore("restore", place="source-dir", options=("--no-memory",)),
         Restore("restore-memory", place="source-dir", memory=LIVE, options=("--memory",)),
+        Restore("restore-interrupted", place="source-dir", memory=LIVE, options=("--memory",),
+                interrupted="restore.starting"),
         Restore("restore-images", place="images-source-dir", memory=LIVE, options=("--memory",),
                 export=("--format=qcow2",)),
         Create("create-interrupted", options=LIVE, interrupted="create.capturing"),
