@@ -369,7 +369,7 @@ def all_jobs():
         Restore("restore", place="source-dir", options=("--no-memory",)),
         Restore("restore-memory", place="source-dir", memory=LIVE, options=("--memory",)),
         Restore("restore-interrupted", place="source-dir", memory=LIVE, options=("--memory",),
-                interrupted="restore.starting"),
+                interrupted="restore.memory-next"),
         Restore("restore-images", place="images-source-dir", memory=LIVE, options=("--memory",),
                 export=("--format=qcow2",)),
         Create("create-interrupted", options=LIVE, interrupted="create.capturing"),

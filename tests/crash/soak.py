@@ -50,6 +50,7 @@ def main():
     folder.mkdir(exist_ok=True)
     folder.chmod(0o711)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored, by vmsnap too
     print(f"seed {wanted.seed}", flush=True)
     found = matrix.Matrix(folder, wanted.seed, wanted.job, wanted.variant, wanted.out)
     unknown = set(wanted.job or []) - set(found.jobs)
