@@ -76,6 +76,7 @@ _vmsnap_value() { # OPTION: false where it has none that we know
 		esac
 		;;
 	--compression) _vmsnap_words auto off max ;;
+	--growth) _vmsnap_words auto off ;;
 	--chunk-size) _vmsnap_words 128K 256K 512K 1M 2M 4M ;;
 	--to | --from) _vmsnap_repository ;;
 	--snapshot) _vmsnap_words "$(_vmsnap_snapshots)" ;;

@@ -18,6 +18,11 @@ struct VmsDbStmt {
     VmsDb *db; /* borrowed */
 };
 
+static bool is_full(int number)
+{
+    return number == ENOSPC || number == EDQUOT;
+}
+
 /* The only place where SQLite's errors are converted. */
 static bool db_fail(GError **error, VmsDb *db, int rc)
 {
@@ -29,12 +34,16 @@ static bool db_fail(GError **error, VmsDb *db, int rc)
         code = VMS_ERROR_LOCKED;
     else if (primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB)
         code = VMS_ERROR_CORRUPT;
+    else if ((primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN) && db->handle &&
+             is_full(sqlite3_system_errno(db->handle)))
+        code = VMS_ERROR_NO_SPACE;
     else if (primary == SQLITE_CANTOPEN || primary == SQLITE_PERM || primary == SQLITE_READONLY ||
              primary == SQLITE_AUTH)
         code = VMS_ERROR_AUTH;
-    else if (primary == SQLITE_IOERR && db->handle && sqlite3_system_errno(db->handle) == ENOSPC)
-        code = VMS_ERROR_NO_SPACE;
     const char *text = db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(rc);
+    if (code == VMS_ERROR_NO_SPACE)
+        return vms_fail(error, code, "database %s: no space left on its file system (%s)", db->path,
+                        text);
     return vms_fail(error, code, "database %s: %s", db->path, text);
 }
 

@@ -2,6 +2,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <string.h>
 
 G_DEFINE_QUARK(vms - error - quark, vms_error)
 
@@ -78,6 +79,16 @@ bool vms_fail_errno(GError **error, int errnum, const char *format, ...)
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
     return vms_fail(error, code_from_errno(errnum), "%s: %s", text, g_strerror(errnum));
+}
+
+VmsErrorCode vms_error_code_of_text(const char *text)
+{
+    static const int numbers[] = {ENOSPC, EDQUOT};
+    static const char *const words[] = {"No space left on device", "Disk quota exceeded"};
+    for (size_t i = 0; text && i < G_N_ELEMENTS(numbers); i++)
+        if (strstr(text, words[i]) || strstr(text, g_strerror(numbers[i])))
+            return VMS_ERROR_NO_SPACE;
+    return VMS_ERROR_FAILED;
 }
 
 bool vms_prefix(GError **error, const char *format, ...)

@@ -37,6 +37,9 @@ void *vms_fail_null(GError **error, VmsErrorCode code, const char *format, ...) 
  */
 bool vms_fail_errno(GError **error, int errnum, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
+/* Of the words of another program: NO_SPACE where it lacked room or quota, else FAILED. */
+VmsErrorCode vms_error_code_of_text(const char *text);
+
 /* Puts "PREFIX: " before the message of *error; returns false. Each layer prefixes once. */
 bool vms_prefix(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 

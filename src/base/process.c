@@ -124,9 +124,8 @@ static const char *last_line(char *text)
 static bool fail(const Process *process, const char *name, GError **error)
 {
     const char *why = last_line(process->text[1]->str);
-    VmsErrorCode code =
-        strstr(why, "No space left on device") ? VMS_ERROR_NO_SPACE : VMS_ERROR_FAILED;
-    return vms_fail(error, code, "%s: %s", name, *why ? why : "failed without a message");
+    return vms_fail(error, vms_error_code_of_text(why), "%s: %s", name,
+                    *why ? why : "failed without a message");
 }
 
 static bool run(int fd, const char *const *argv, GCancellable *cancellable, char **ret_stdout,

@@ -9,12 +9,25 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+static const char *default_dir(void)
+{
+    const char *dir = g_getenv("TMPDIR");
+
+    return dir == NULL || dir[0] == '\0' ? "/var/tmp" : dir; /* not /tmp, which may be memory */
+}
+
+static bool spool_fail(GError **error, int errnum, const char *dir)
+{
+    bool full = errnum == ENOSPC || errnum == EDQUOT;
+
+    return vms_fail_errno(error, errnum, "temporary file in %s%s", dir,
+                          full ? " (make room there, or name another folder in TMPDIR)" : "");
+}
+
 int vms_spool_open(const char *dir, GError **error)
 {
     if (dir == NULL)
-        dir = g_getenv("TMPDIR");
-    if (dir == NULL || dir[0] == '\0')
-        dir = "/var/tmp"; /* not /tmp, which may be memory */
+        dir = default_dir();
 
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) { /* file systems without O_TMPFILE */
@@ -25,14 +38,37 @@ int vms_spool_open(const char *dir, GError **error)
             unlink(path);
     }
     if (fd < 0)
-        vms_fail_errno(error, errno, "temporary file in %s", dir);
+        spool_fail(error, errno, dir);
     return fd;
+}
+
+char *vms_spool_folder(GError **error)
+{
+    g_autofree char *path = g_build_filename(default_dir(), "vmsnap-XXXXXX", NULL);
+
+    if (g_mkdtemp(path) != NULL)
+        return g_steal_pointer(&path);
+    spool_fail(error, errno, default_dir());
+    return NULL;
+}
+
+void vms_spool_remove_folder(const char *path)
+{
+    g_autoptr(GDir) files = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (files != NULL && (name = g_dir_read_name(files)) != NULL) {
+        g_autofree char *file = g_build_filename(path, name, NULL);
+
+        unlink(file);
+    }
+    rmdir(path);
 }
 
 bool vms_spool_write(int fd, uint64_t offset, const void *data, size_t len, GError **error)
 {
     return vms_durable_write_at(fd, data, len, offset, error) ||
-           vms_prefix(error, "temporary file");
+           vms_prefix(error, "temporary file in %s (TMPDIR chooses another folder)", default_dir());
 }
 
 bool vms_spool_read(int fd, uint64_t offset, void *data, size_t len, GError **error)

@@ -11,6 +11,11 @@
  * with *error. The caller closes it. */
 int vms_spool_open(const char *dir, GError **error);
 
+/* A new private folder there (transfer full), for what needs names; and its end, with the files in
+ * it. */
+char *vms_spool_folder(GError **error);
+void vms_spool_remove_folder(const char *path);
+
 /* All len bytes or an error: NO_SPACE, FAILED. Safe from several threads. */
 bool vms_spool_write(int fd, uint64_t offset, const void *data, size_t len, GError **error);
 /* CORRUPT where the file ends earlier. */

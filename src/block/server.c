@@ -175,13 +175,11 @@ static VmsErrorCode code_of_words(const char *words)
         const char *text;
         VmsErrorCode code;
     } known[] = {
-        {"No such file", VMS_ERROR_NOT_FOUND},
-        {"Permission denied", VMS_ERROR_AUTH},
+        {"No such file", VMS_ERROR_NOT_FOUND}, {"Permission denied", VMS_ERROR_AUTH},
         {" lock", VMS_ERROR_LOCKED}, /* Failed to get "write" lock */
-        {"No space left", VMS_ERROR_NO_SPACE},
+        {"No space left", VMS_ERROR_NO_SPACE}, {"quota exceeded", VMS_ERROR_NO_SPACE},
         {"not in ", VMS_ERROR_INVALID}, /* Image is not in qcow2 format */
-        {"orrupt", VMS_ERROR_CORRUPT},
-        {"nknown driver", VMS_ERROR_UNSUPPORTED},
+        {"orrupt", VMS_ERROR_CORRUPT},         {"nknown driver", VMS_ERROR_UNSUPPORTED},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(known); i++) {
         if (strstr(words, known[i].text))

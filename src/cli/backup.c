@@ -26,11 +26,11 @@ static const GOptionEntry options[] = {
     G_OPTION_ENTRY_NULL,
 };
 
-/* Exported after all, where only the merging failed. */
-static bool is_exported(VmsContext *context, const char *id)
+/* Exported after all, where only the merging failed; or given up for want of room. */
+static bool is_waiting(VmsContext *context, const char *id)
 {
     g_autoptr(VmsRecord) now = vms_listing_find(context, id, NULL);
-    return now && now->repository_snapshot;
+    return !now || (!now->repository_snapshot && now->status != VMS_STATUS_FAILED);
 }
 
 static bool not_exported(const VmsRecord *record, VmsFormat format, GError *cause, GError **error)
@@ -55,10 +55,10 @@ static VmsExportResult *store(VmsContext *context, const VmsRecord *record,
     VmsExportResult *result = vms_export(context, record->uuid, export_options, &cause);
     if (result)
         return result;
-    if (is_exported(context, record->id))
-        g_propagate_error(error, cause);
-    else
+    if (is_waiting(context, record->id))
         not_exported(record, export_options->format, cause, error);
+    else
+        g_propagate_error(error, cause);
     return NULL;
 }
 
@@ -71,8 +71,7 @@ static bool run(VmsInvocation *invocation, GError **error)
         .keep_overlays = words.keep_overlays,
     };
     if (!vms_create_read(&words.create, &create_options, error) ||
-        !vms_transfer_read(context->config, &export_options.transfer, &export_options.format,
-                           error) ||
+        !vms_transfer_read(context, &export_options.transfer, &export_options.format, error) ||
         !vms_export_check_place(context, &export_options, error))
         return false;
     g_autoptr(VmsRecord) record =

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "job/check.h"
 
-#include "base/json-writer.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/create.h"
+#include "cli/render.h"
 #include "cli/table.h"
 
 static VmsCreateWords words;
@@ -54,6 +54,21 @@ static void write_disks(VmsJsonWriter *out, const VmsCheckResult *result)
     vms_json_writer_end_array(out);
 }
 
+static void write_waiting(VmsJsonWriter *out, const VmsCheckResult *result)
+{
+    vms_json_writer_key(out, "waiting");
+    vms_json_writer_begin_array(out);
+    for (guint i = 0; i < result->waiting->len; i++) {
+        const VmsRecord *record = result->waiting->pdata[i];
+        vms_json_writer_begin_object(out);
+        vms_json_writer_member_string(out, "id", record->id);
+        vms_json_writer_member_string(out, "status", vms_status_name(record->status));
+        vms_render_growth_json(out, record);
+        vms_json_writer_end_object(out);
+    }
+    vms_json_writer_end_array(out);
+}
+
 static char *to_json(const VmsCheckResult *result)
 {
     const VmsCheck *check = result->findings;
@@ -74,6 +89,7 @@ static char *to_json(const VmsCheckResult *result)
     vms_json_writer_member_uint64(out, "overlay_need", check->overlay_need);
     write_disks(out, result);
     write_findings(out, check);
+    write_waiting(out, result);
     vms_json_writer_end_object(out);
     return vms_json_writer_finish(out);
 }
@@ -129,6 +145,8 @@ static char *to_text(const VmsCheckResult *result)
         g_string_append_printf(out, ", at most %s for memory; engine %s", memory,
                                vms_check_engine_name(check->engine));
     g_string_append_c(out, '\n');
+    for (guint i = 0; i < result->waiting->len; i++)
+        vms_render_growth_text(out, result->waiting->pdata[i], 0);
     append_findings(out, check);
     if (!check->refused)
         g_string_append_printf(out, "\nNext:\n  vmsnap create %s --memory=%s\n", result->domain,

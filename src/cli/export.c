@@ -25,8 +25,8 @@ static bool run(VmsInvocation *invocation, GError **error)
         .repository = words.to,
         .keep_overlays = words.keep_overlays,
     };
-    if (!vms_transfer_read(invocation->context->config, &export_options.transfer,
-                           &export_options.format, error))
+    if (!vms_transfer_read(invocation->context, &export_options.transfer, &export_options.format,
+                           error))
         return false;
     g_autoptr(VmsExportResult) result =
         vms_export(invocation->context, invocation->arguments[0], &export_options, error);

@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/render.h"
 #include "cli/table.h"
+#include "job/growth.h"
 
 static struct {
     char *from;
@@ -40,8 +41,9 @@ static char *to_json(const GPtrArray *snapshots, bool stored)
 
 static char *records_text(const GPtrArray *records)
 {
-    static const char *const headings[] = {
-        "id", "domain", "time", "status", "content", ">disks", ">disk size", "repository", NULL};
+    static const char *const headings[] = {"id",         "domain", "time",       "status",
+                                           "content",    ">disks", ">disk size", ">overlays",
+                                           "repository", NULL};
     GString *out = g_string_new(NULL);
     g_autoptr(VmsTable) table = vms_table_new(headings);
     for (guint i = 0; i < records->len; i++) {
@@ -52,6 +54,7 @@ static char *records_text(const GPtrArray *records)
         g_autofree char *time = vms_table_time(record->created_us);
         g_autofree char *disks = g_strdup_printf("%u", record->disks->len);
         g_autofree char *size = vms_text_size(bytes);
+        g_autofree char *overlays = vms_render_growth_cell(record);
         const char *cells[] = {record->id,
                                record->domain,
                                time,
@@ -59,10 +62,13 @@ static char *records_text(const GPtrArray *records)
                                vms_consistency_name(record->consistency),
                                disks,
                                size,
+                               overlays,
                                record->repository};
         vms_table_add(table, cells);
     }
     vms_table_append(table, "", out);
+    for (guint i = 0; i < records->len; i++)
+        vms_render_growth_text(out, records->pdata[i], VMS_GROWTH_WARN);
     if (records->len == 0)
         g_string_append(
             out, words.all ? "No snapshot has been taken on this host.\n"

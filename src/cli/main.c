@@ -83,6 +83,7 @@ static bool run(const VmsParse *parse, VmsMeter *meter, int *ret_status, GError 
         .progress = vms_meter_progress(meter),
         .cancellable = cancellable,
     };
+    context.growth = config ? config->growth : 0;
     if (!config || !vms_signals_start(cancellable, context.progress, error))
         return false;
     VmsInvocation invocation = {

@@ -112,6 +112,7 @@ void vms_render_record_json(VmsJsonWriter *out, const VmsRecord *record)
     vms_json_writer_member_bool(out, "tpm", record->tpm != NULL);
     write_record_repository(out, record);
     write_record_disks(out, record);
+    vms_render_growth_json(out, record);
     vms_notes_write(out, record->notes);
     vms_json_writer_end_object(out);
 }

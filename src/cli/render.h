@@ -28,6 +28,12 @@ void vms_render_export_text(GString *out, const VmsExportResult *result);
 /* "memory and 2 disks at one instant" … (transfer full) */
 char *vms_render_what(VmsConsistency consistency, guint disks, unsigned frozen_filesystems);
 
+/* How full the overlays of a snapshot are at this moment: "1.2 GiB, 34 %" (NULL: it has none;
+ * transfer full), a line from so many percent on, and the member "growth". */
+char *vms_render_growth_cell(const VmsRecord *record);
+void vms_render_growth_text(GString *out, const VmsRecord *record, unsigned from);
+void vms_render_growth_json(VmsJsonWriter *out, const VmsRecord *record);
+
 /* What a prune did or would do, as one JSON object and as lines. */
 void vms_render_prune_json(VmsJsonWriter *out, const VmsPruneResult *result);
 void vms_render_prune_text(GString *out, const VmsPruneResult *result);

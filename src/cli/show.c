@@ -32,6 +32,7 @@ static char *record_text(const VmsRecord *record)
         g_string_append_printf(out, "  stored in %s as %s\n", record->repository,
                                record->repository_snapshot);
     vms_render_record_text(out, record);
+    vms_render_growth_text(out, record, 0);
     vms_render_notes_text(out, record->notes);
     return g_string_free(out, FALSE);
 }

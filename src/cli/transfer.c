@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/error.h"
 #include "cli/export.h"
+#include "job/growth.h"
 
 static struct {
-    char *format, *limit_upload, *limit_read, *compression, *threads, *chunk_size;
+    char *growth, *format, *limit_upload, *limit_read, *compression, *threads, *chunk_size;
 } words;
 
 const GOptionEntry vms_transfer_options[] = {
+    {"growth", 0, 0, G_OPTION_ARG_FILENAME, &words.growth,
+     "what the overlays may take meanwhile: auto (default), off, a size", "SIZE"},
     {"format", 0, 0, G_OPTION_ARG_FILENAME, &words.format,
      "restic (default): a repository; qcow2: plain images", "FORMAT"},
     {"limit-upload", 0, 0, G_OPTION_ARG_FILENAME, &words.limit_upload,
@@ -40,7 +43,7 @@ static bool read_format(VmsFormat *ret_format, GError **error)
                     wrong);
 }
 
-bool vms_transfer_read(const VmsConfig *config, VmsTransfer *ret_transfer, VmsFormat *ret_format,
+bool vms_transfer_read(VmsContext *context, VmsTransfer *ret_transfer, VmsFormat *ret_format,
                        GError **error)
 {
     const struct {
@@ -50,7 +53,9 @@ bool vms_transfer_read(const VmsConfig *config, VmsTransfer *ret_transfer, VmsFo
         {"compression", words.compression},   {"threads", words.threads},
         {"chunk-size", words.chunk_size},
     };
-    *ret_transfer = config->transfer;
+    if (words.growth && !vms_growth_parse(words.growth, &context->growth, error))
+        return vms_prefix(error, "--growth");
+    *ret_transfer = context->config->transfer;
     for (size_t i = 0; i < G_N_ELEMENTS(given); i++)
         if (given[i].value && !vms_transfer_set(ret_transfer, given[i].name, given[i].value, error))
             return vms_prefix(error, "--%s", given[i].name);

@@ -3,10 +3,12 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/text.h"
 #include "job/check.h"
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 /* libvirt's live snapshot instead, if check has nothing against it; what check says of that engine
  * is noted like the reason. Nothing has happened yet but that overlay files were made, which serve
@@ -50,6 +52,22 @@ bool vms_capture_prepare_memory(VmsCapture *capture, GError **error)
     return false;
 }
 
+/* What was free when it was checked is gone. */
+static bool write_failed(const VmsRecord *record, GError *cause, GError **error)
+{
+    struct statvfs space;
+    g_autofree char *dir = g_path_get_dirname(record->memory_path);
+    bool full = vms_error_is(cause, VMS_ERROR_NO_SPACE);
+    g_propagate_error(error, cause);
+    if (!full || statvfs(dir, &space) < 0)
+        return false;
+    g_autofree char *left = vms_text_size((uint64_t)space.f_bavail * space.f_frsize);
+    return vms_prefix(error,
+                      "memory file %s: its file system has run full while it was written (%s are "
+                      "free); make room there, and run it again",
+                      record->memory_path, left);
+}
+
 static bool take_memory_facts(VmsRecord *record, GError **error)
 {
     struct stat st;
@@ -66,8 +84,9 @@ static bool take_memory_facts(VmsRecord *record, GError **error)
 bool vms_capture_finish_memory(VmsCapture *capture, GError **error)
 {
     VmsRecord *record = capture->record;
-    if (capture->cow && !vms_cow_finish(capture->cow, error))
-        return false;
+    GError *cause = NULL;
+    if (capture->cow && !vms_cow_finish(capture->cow, &cause))
+        return write_failed(record, cause, error);
     vms_heartbeat_mark(capture->heartbeat, VMS_HEARTBEAT_DONE);
     if (capture->heartbeat && !vms_heartbeat_gaps(capture->heartbeat, &record->heartbeat))
         record->heartbeat = (VmsHeartbeatGaps){0};

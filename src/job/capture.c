@@ -271,6 +271,13 @@ static bool finish(VmsCapture *capture, GError **error)
     return vms_check_cancelled(capture->context->cancellable, error);
 }
 
+/* From here on the guest writes to the overlays, while its memory is written behind it. */
+static bool watch(VmsCapture *capture, GError **error)
+{
+    return !capture->facts->active ||
+           vms_overlay_guard_watch(capture->guard, capture->domain, capture->record, error);
+}
+
 static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
 {
     VmsRecord *record = capture->record;
@@ -281,13 +288,14 @@ static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)
     if (!cut(capture, overlays, error))
         return false;
     vms_failpoint("create.cut");
-    if (!finish(capture, error))
+    if (!watch(capture, error) || !finish(capture, error))
         return false;
     if (record->engine != VMS_ENGINE_NONE)
         record->consistency = VMS_CONSISTENCY_MEMORY;
     else if (record->frozen_filesystems > 0 || !capture->facts->active)
         record->consistency = VMS_CONSISTENCY_QUIESCED;
     take_chains(capture);
+    vms_overlay_guard_note(capture->guard, record);
     if (!save(capture, VMS_STATUS_CAPTURED, error))
         return false;
     vms_failpoint("create.captured");
@@ -335,13 +343,19 @@ bool vms_capture_run(VmsCapture *capture, GError **error)
 {
     g_autoptr(GError) cause = NULL;
     g_autoptr(GPtrArray) overlays = vms_overlays_of(capture->record);
+    capture->guard = vms_overlay_guard_new(capture->context);
     bool taken = take(capture, overlays, &cause);
     g_clear_pointer(&capture->cow, vms_cow_free); /* undoes what is not finished */
     g_clear_pointer(&capture->heartbeat, vms_heartbeat_free);
     g_clear_pointer(&capture->side, vms_side_files_free);
+    if (!taken)
+        vms_overlay_guard_stopped(capture->guard, capture->record, &cause);
+    vms_overlay_guard_rest(capture->guard, !taken);
+    if (!taken)
+        undo(capture, &cause);
+    g_clear_pointer(&capture->guard, vms_overlay_guard_free);
     if (taken)
         return true;
-    undo(capture, &cause);
     g_propagate_error(error, g_steal_pointer(&cause));
     return false;
 }

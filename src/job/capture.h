@@ -5,6 +5,7 @@
 #include "job/catalog.h"
 #include "job/context.h"
 #include "job/create.h"
+#include "job/overlay-guard.h"
 #include "job/side-files.h"
 #include "virt/facts.h"
 
@@ -19,6 +20,7 @@ typedef struct {
     VmsCow *cow;             /* of that engine, while it is at work */
     VmsHeartbeat *heartbeat; /* nullable */
     VmsSideFiles *side;      /* while it is taken */
+    VmsOverlayGuard *guard;  /* likewise */
     VmsRecord *record;       /* planned: paths are set, nothing is made yet */
 } VmsCapture;
 

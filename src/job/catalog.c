@@ -74,6 +74,9 @@ VmsCatalog *vms_catalog_open(const VmsConfig *config, GError **error)
     VmsDb *db = vms_db_open(path, true, migrations, error);
     if (!db)
         return NULL;
+    /* The journal stays, so that there is room for the next one: a full file system is no reason
+     * why overlays cannot be dropped. */
+    vms_db_keep_journal(db);
     VmsCatalog *catalog = g_new0(VmsCatalog, 1);
     catalog->db = db;
     return catalog;
@@ -187,7 +190,7 @@ static bool find_sequence(VmsDb *db, const char *id, int64_t *ret_sequence, GErr
     return true;
 }
 
-bool vms_catalog_save(VmsCatalog *catalog, const VmsRecord *record, GError **error)
+static bool save(VmsCatalog *catalog, const VmsRecord *record, GError **error)
 {
     VmsDb *db = catalog->db;
     int64_t sequence;
@@ -206,6 +209,36 @@ bool vms_catalog_save(VmsCatalog *catalog, const VmsRecord *record, GError **err
         vms_db_rollback(db);
     vms_failpoint("catalog.saved");
     return ok;
+}
+
+/* Without room the journal is written once more from its begin, where it has some. */
+bool vms_catalog_save(VmsCatalog *catalog, const VmsRecord *record, GError **error)
+{
+    GError *cause = NULL;
+    if (save(catalog, record, &cause))
+        return true;
+    if (vms_error_is(cause, VMS_ERROR_NO_SPACE) &&
+        vms_db_exec(catalog->db, "PRAGMA wal_checkpoint(RESTART)", NULL)) {
+        g_clear_error(&cause);
+        if (save(catalog, record, &cause))
+            return true;
+    }
+    g_propagate_error(error, cause);
+    return false;
+}
+
+bool vms_catalog_save_if_room(VmsCatalog *catalog, const VmsRecord *record, GError **error)
+{
+    GError *cause = NULL;
+    if (vms_catalog_save(catalog, record, &cause))
+        return true;
+    if (!vms_error_is(cause, VMS_ERROR_NO_SPACE)) {
+        g_propagate_error(error, cause);
+        return false;
+    }
+    g_info("%s: %s", record->id, cause->message);
+    g_error_free(cause);
+    return true;
 }
 
 bool vms_catalog_next_export(VmsCatalog *catalog, int64_t *ret_sequence, GError **error)

@@ -14,6 +14,10 @@ void vms_catalog_free(VmsCatalog *catalog);
 /* Inserts or replaces the record with its disks and notes, durable on return. */
 bool vms_catalog_save(VmsCatalog *catalog, const VmsRecord *record, GError **error);
 
+/* The same, but that a file system without room is no error: for who is about to make some, and
+ * saves again when it is done. */
+bool vms_catalog_save_if_room(VmsCatalog *catalog, const VmsRecord *record, GError **error);
+
 /* Greater than that of any export there was. */
 bool vms_catalog_next_export(VmsCatalog *catalog, int64_t *ret_sequence, GError **error);
 

@@ -125,6 +125,13 @@ static void add_outlooks(VmsContext *context, VmsCheckResult *result)
         VmsOutlook found = outlook(context, records, result->findings->disks->pdata[i]);
         g_array_append_val(result->outlooks, found);
     }
+    result->waiting = g_ptr_array_new_with_free_func((GDestroyNotify)vms_record_free);
+    for (guint i = 0; records && i < records->len;) {
+        if (vms_catalog_ended(((const VmsRecord *)records->pdata[i])->status))
+            i++;
+        else
+            g_ptr_array_add(result->waiting, g_ptr_array_steal_index(records, i));
+    }
 }
 
 VmsCheckResult *vms_check(VmsContext *context, const char *name, const VmsCreateOptions *options,
@@ -155,5 +162,7 @@ void vms_check_result_free(VmsCheckResult *result)
     vms_check_free(result->findings);
     if (result->outlooks)
         g_array_unref(result->outlooks);
+    if (result->waiting)
+        g_ptr_array_unref(result->waiting);
     g_free(result);
 }

@@ -21,7 +21,8 @@ typedef struct {
     char *domain, *uuid;
     bool active;
     VmsCheck *findings;
-    GArray *outlooks; /* of VmsOutlook, as findings->disks */
+    GArray *outlooks;   /* of VmsOutlook, as findings->disks */
+    GPtrArray *waiting; /* of VmsRecord*: the guest runs on their overlays, nobody watches them */
 } VmsCheckResult;
 
 /* Changes nothing; the domain's lock is held for a moment (virt/check-cow). A refusal is a result,

@@ -6,6 +6,7 @@
 #include "job/config.h"
 
 #include "base/error.h"
+#include "job/growth.h"
 #include "job/location-url.h"
 
 #include <errno.h>
@@ -16,7 +17,15 @@
 #define MAX_SECONDS 600
 #define REPOSITORY "repository "
 
-typedef enum { KIND_TEXT, KIND_URL, KIND_PATH, KIND_STYLE, KIND_SECONDS, KIND_TRANSFER } Kind;
+typedef enum {
+    KIND_TEXT,
+    KIND_URL,
+    KIND_PATH,
+    KIND_STYLE,
+    KIND_SECONDS,
+    KIND_GROWTH,
+    KIND_TRANSFER
+} Kind;
 
 typedef struct {
     const char *name;
@@ -38,6 +47,11 @@ static const Key create_keys[] = {
 
 static const Key merge_keys[] = {
     {"patience", KIND_SECONDS, offsetof(VmsConfig, merge_patience_s)},
+    {NULL, KIND_TEXT, 0},
+};
+
+static const Key overlays_keys[] = {
+    {"growth", KIND_GROWTH, offsetof(VmsConfig, growth)},
     {NULL, KIND_TEXT, 0},
 };
 
@@ -89,6 +103,8 @@ static const Key *keys_of(const char *section)
         return paths_keys;
     if (g_str_equal(section, "create"))
         return create_keys;
+    if (g_str_equal(section, "overlays"))
+        return overlays_keys;
     if (g_str_equal(section, "export"))
         return export_keys;
     if (g_str_equal(section, "merge"))
@@ -251,6 +267,11 @@ static bool read_section(const Scan *scan, const Section *section, GKeyFile *fil
         char *member = (char *)target + key->offset;
         if (key->kind == KIND_TRANSFER) {
             if (!vms_transfer_set((VmsTransfer *)(void *)member, key->name, value, error))
+                return vms_prefix(error, "%s:%u: %s", scan->file, line, key->name);
+            continue;
+        }
+        if (key->kind == KIND_GROWTH) {
+            if (!vms_growth_parse(value, (uint64_t *)(void *)member, error))
                 return vms_prefix(error, "%s:%u: %s", scan->file, line, key->name);
             continue;
         }

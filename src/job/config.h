@@ -12,6 +12,9 @@
  *     # seconds
  *     freeze-deadline = 10
  *
+ *     [overlays]
+ *     growth = auto|off|20G
+ *
  *     [export]
  *     limit-upload = 20M
  *     limit-read, compression = auto|off|max, threads, chunk-size
@@ -42,6 +45,7 @@ typedef struct {
     char *state_dir, *cache_dir, *run_dir;
     int freeze_deadline_s;
     int merge_patience_s; /* for a guest that writes faster than it is merged, before each step */
+    uint64_t growth;      /* of overlays, bytes (job/growth.h) */
     VmsTransfer transfer;
     GPtrArray *repositories; /* of VmsConfigRepository* in file order */
 } VmsConfig;

@@ -9,6 +9,7 @@
 typedef struct {
     const VmsConfig *config;   /* borrowed */
     const char *uri;           /* libvirt connection; NULL: libvirt's default */
+    uint64_t growth;           /* of overlays while a job works, bytes (job/growth.h) */
     uint64_t limit_upload;     /* bytes per second that stores take; 0: no limit */
     VmsProgress *progress;     /* nullable */
     GCancellable *cancellable; /* cancelled by SIGINT, SIGTERM */

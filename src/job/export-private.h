@@ -6,6 +6,7 @@
 #include "job/export.h"
 #include "job/location.h"
 #include "job/manifest.h"
+#include "job/overlay-guard.h"
 
 typedef struct {
     VmsContext *context;
@@ -15,6 +16,7 @@ typedef struct {
     virDomainPtr domain; /* nullable: no longer defined */
     VmsLocation *location;
     char *place; /* nullable: id of a place of plain images */
+    VmsOverlayGuard *guard;
     VmsExportResult *result;
 } VmsExportJob;
 

@@ -149,10 +149,14 @@ static bool merge(VmsExportJob *e, GError **error)
         return set_status(e, VMS_STATUS_EXPORTED, error);
     }
     g_autoptr(GError) cause = NULL;
-    bool ok = vms_overlays_merge(e->context, e->catalog, &e->domain, e->record, true, &cause);
+    bool ok = false;
+    do
+        ok = vms_overlays_merge(e->context, e->catalog, &e->domain, e->record, true, &cause);
+    while (!ok && vms_overlay_guard_again(e->guard, &cause));
     vms_failpoint("export.overlays-merged");
     ok = ok && vms_overlays_remove_side_files(e->record, &cause);
     vms_failpoint("export.files-removed");
+    vms_overlay_guard_note(e->guard, e->record);
     ok = ok && set_status(e, VMS_STATUS_DONE, &cause);
     e->result->commit_us = g_get_monotonic_time() - start;
     if (ok)
@@ -200,14 +204,21 @@ static bool run(VmsExportJob *e, GError **error)
         return false;
     e->context->limit_upload = e->options->transfer.limit_upload;
     vms_failpoint("export.claimed");
+    e->guard = vms_overlay_guard_new(e->context);
+    if (e->domain && !vms_overlay_guard_watch(e->guard, e->domain, e->record, error))
+        return false;
     e->location = open_place(e->context, e->options, &e->place, error);
-    if (!e->location || !set_status(e, VMS_STATUS_EXPORTING, error))
-        return false;
+    bool stored = e->location && set_status(e, VMS_STATUS_EXPORTING, error);
     vms_failpoint("export.exporting");
-    if (!(e->place ? vms_export_to_place(e, error) : vms_export_to_repository(e, error))) {
+    stored =
+        stored && (e->place ? vms_export_to_place(e, error) : vms_export_to_repository(e, error));
+    bool given_up = !stored && vms_overlay_guard_stopped(e->guard, e->record, error);
+    vms_overlay_guard_rest(e->guard, given_up || (stored && !e->options->keep_overlays));
+    if (!stored) {
         set_status(e, before, NULL);
-        return false;
+        return given_up && vms_overlay_guard_give_up(e->guard, e->catalog, e->record, error);
     }
+    vms_overlay_guard_note(e->guard, e->record);
     e->result->duration_us = g_get_monotonic_time() - start;
     vms_failpoint("export.stored");
     /* The merge is meant from here on: recover ends it. */
@@ -230,9 +241,16 @@ VmsExportResult *vms_export(VmsContext *context, const char *domain,
         return NULL;
     g_autoptr(VmsExportResult) result = g_new0(VmsExportResult, 1);
     VmsRecord *record = result->record = g_steal_pointer(&claim->record);
-    VmsExportJob e = {context, options, claim->catalog, record, NULL, NULL, NULL, result};
+    VmsExportJob e = {
+        .context = context,
+        .options = options,
+        .catalog = claim->catalog,
+        .record = record,
+        .result = result,
+    };
     bool ok = can_export(record, error) && run(&e, error);
     vms_location_free(e.location);
+    vms_overlay_guard_free(e.guard);
     g_free(e.place);
     if (e.domain)
         virDomainFree(e.domain);

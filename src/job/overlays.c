@@ -3,9 +3,12 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/text.h"
+#include "job/growth.h"
 #include "job/merge.h"
 #include "job/side-files.h"
 #include "virt/commit.h"
+#include "virt/stall.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -108,6 +111,47 @@ static bool check_not_lost(virDomainPtr domain, const VmsRecordDisk *disk, GErro
                             disk->base, disk->overlay);
 }
 
+/* A guest that stands because an image could not grow goes on where there is room again (P1). */
+static void resume_stalled(VmsContext *context, virDomainPtr domain, VmsRecord *record)
+{
+    g_autoptr(GPtrArray) left = vms_growth_disks(record);
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmsRecordDisk *disk = record->disks->pdata[i];
+        g_strv_builder_add_many(builder, disk->overlay, disk->base, NULL);
+    }
+    g_auto(GStrv) images = g_strv_builder_end(builder);
+    if (!vms_stall_is(domain, (const char *const *)images) || !vms_growth_has_room(left, NULL) ||
+        !vms_stall_end(domain, NULL))
+        return;
+    vms_record_add_note(record, "resumed-with-room",
+                        "the guest had been paused for want of room for its overlays, and was "
+                        "resumed when there was some");
+    vms_progress_message(context->progress,
+                         "%s: the guest had been paused for want of room; there is some again, and "
+                         "it runs on",
+                         record->domain);
+}
+
+/* Was it for want of room? libvirt does not say why a job has ended. */
+static bool commit_failed(const VmsRecord *record, GError **error)
+{
+    g_autoptr(GPtrArray) left = vms_growth_disks(record);
+    g_auto(VmsGrowth) growth = {0};
+    if (!vms_error_is(*error, VMS_ERROR_FAILED) ||
+        !vms_growth_measure(left, VMS_GROWTH_AUTO, NULL, &growth, NULL) ||
+        growth.merge <= growth.free)
+        return false;
+    g_autofree char *need = vms_text_size(growth.merge);
+    g_autofree char *there = vms_text_size(growth.free);
+    g_autofree char *what = g_strdup((*error)->message);
+    g_clear_error(error);
+    return vms_fail(error, VMS_ERROR_NO_SPACE,
+                    "%s: merging may need %s on the file system of %s, where %s are free; make "
+                    "room there and run it again",
+                    what, need, growth.place, there);
+}
+
 /* An undo goes on even where the database cannot be written. */
 static bool save(const Merge *merge, GError **error)
 {
@@ -155,6 +199,7 @@ static bool merge_one(Merge *merge, GError **error)
 {
     VmsRecordDisk *disk = merge->disk;
     virDomainPtr domain = *merge->domain;
+    g_autoptr(GError) cause = NULL;
     g_autoptr(VmsOverlay) overlay = overlay_of(disk);
     bool used = false;
     /* Of one that was killed. */
@@ -164,8 +209,11 @@ static bool merge_one(Merge *merge, GError **error)
     if (!is_used(domain, disk, disk->overlay, &used, error))
         return false;
     vms_failpoint("merge.disk-next");
-    if (used && !commit(merge, overlay, error))
+    if (used && !commit(merge, overlay, &cause)) {
+        commit_failed(merge->record, &cause);
+        g_propagate_error(error, g_steal_pointer(&cause));
         return false;
+    }
     vms_failpoint("merge.disk-committed");
     /* P2: asked again, of live and persistent both, before a byte is deleted. */
     if (!is_used(domain, disk, disk->overlay, &used, error) ||
@@ -212,6 +260,7 @@ bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr *
                         VmsRecord *record, bool cancellable, GError **error)
 {
     GCancellable *stop = cancellable ? context->cancellable : NULL;
+    resume_stalled(context, *domain, record);
     for (guint i = 0; i < record->disks->len; i++) {
         VmsRecordDisk *disk = record->disks->pdata[i];
         Merge merge = {context, catalog, domain, record, disk, stop, !cancellable, false};
@@ -220,10 +269,15 @@ bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr *
         if (!vms_check_cancelled(stop, error) || !merge_through(&merge, error))
             return vms_prefix(error, "disk %s", disk->target);
         vms_failpoint("merge.overlay-removed");
-        disk->merged = true; /* merging twice is harmless */
-        if (!save(&merge, error))
+        disk->merged = true;
+        /* An undo must go on even where the database cannot be written, and merging is what makes
+         * room where it is full. Merging twice is harmless. */
+        if (cancellable && !vms_catalog_save_if_room(catalog, record, error))
             return false;
+        if (!cancellable)
+            vms_catalog_save(catalog, record, NULL);
     }
+    resume_stalled(context, *domain, record);
     vms_merge_set_begun(record, false); /* but all merged, as the disks say */
     return true;
 }

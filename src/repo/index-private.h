@@ -9,6 +9,8 @@
 
 struct VmsIndex {
     char *path;
+    char *full;            /* nullable: the path before, where there was no room */
+    bool told;             /* of that */
     VmsProgress *progress; /* borrowed, nullable */
     GMutex mutex;          /* guards what is below, and db */
     VmsIndexDb *db;        /* NULL only after a rebuild failed */

@@ -150,6 +150,20 @@ static bool sync_once(VmsIndex *index, VmsRepo *repo, bool *ret_again, GCancella
     return true;
 }
 
+/* Once, that it is slower for a reason. */
+static void tell_moved(VmsIndex *index)
+{
+    g_mutex_lock(&index->mutex);
+    bool tell = index->full != NULL && !index->told && index->progress != NULL;
+    index->told |= tell;
+    g_mutex_unlock(&index->mutex);
+    if (tell)
+        vms_progress_message(index->progress,
+                             "index cache %s: no space left there; it is read anew into %s, for "
+                             "this run only, which is slower",
+                             index->full, index->path);
+}
+
 bool vms_index_sync(VmsIndex *index, VmsRepo *repo, GCancellable *cancellable, GError **error)
 {
     g_mutex_lock(&index->mutex);
@@ -161,6 +175,7 @@ bool vms_index_sync(VmsIndex *index, VmsRepo *repo, GCancellable *cancellable, G
         if (!vms_check_cancelled(cancellable, error) ||
             !sync_once(index, repo, &again, cancellable, error))
             return false;
+        tell_moved(index);
         if (!again)
             return true;
     }

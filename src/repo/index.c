@@ -8,12 +8,16 @@
  * stays whole, and only its additions are lost to others. A lock file lets one process at a time
  * open or remove, since SQLite finds the two companions of a database by name.
  *
+ * Where its file system has no room it is made anew in a temporary folder, for this run: that is
+ * slower, but no reason to fail.
+ *
  * One mutex serializes the one SQLite handle. It is the last lock taken, and not held while an
  * index file is fetched, so look-ups go on during a sync. Each rebuild counts up the generation: a
  * sync that sees it change starts over, because what it knew of the cache is no longer so. */
 #include "repo/index.h"
 
 #include "base/error.h"
+#include "base/spool.h"
 #include "repo/index-private.h"
 #include "repo/repo-private.h"
 
@@ -92,6 +96,25 @@ bool vms_index_rebuild(VmsIndex *index, const char *why, GError **error)
     return ok;
 }
 
+/* Nobody else knows of that one: no lock. */
+static bool move_out(VmsIndex *index, const GError *cause, GError **error)
+{
+    g_autoptr(GError) second = NULL;
+    g_autofree char *folder = index->full != NULL ? NULL : vms_spool_folder(&second);
+
+    if (folder == NULL)
+        return vms_fail(error, VMS_ERROR_NO_SPACE,
+                        "%s%s%s; make room there, or name another folder as [paths] cache",
+                        cause->message, second ? "; " : "", second ? second->message : "");
+    index->generation++;
+    index->complete = false;
+    g_clear_pointer(&index->db, vms_index_db_free);
+    index->full = index->path;
+    index->path = g_build_filename(folder, "index.db", NULL);
+    index->fresh = true;
+    return open_db(index, error);
+}
+
 bool vms_index_repaired(VmsIndex *index, GError *local, GError **error)
 {
     g_autoptr(GError) owned = local;
@@ -99,9 +122,7 @@ bool vms_index_repaired(VmsIndex *index, GError *local, GError **error)
     if (vms_error_is(owned, VMS_ERROR_CORRUPT))
         return vms_index_rebuild(index, owned->message, error);
     if (vms_error_is(owned, VMS_ERROR_NO_SPACE))
-        return vms_fail(error, VMS_ERROR_NO_SPACE,
-                        "%s: make room there, or name another folder as [paths] cache",
-                        owned->message);
+        return move_out(index, owned, error);
     g_propagate_error(error, g_steal_pointer(&owned));
     return false;
 }
@@ -119,19 +140,25 @@ VmsIndex *vms_index_open(const char *path, GError **error)
 
     g_mutex_init(&index->mutex);
     index->path = g_strdup(path);
-    index->complete = true; /* callers sync after open */
-    int fd = lock_file(index, error);
-    if (fd < 0)
-        return NULL;
+    int fd = lock_file(index, &first);
     /* FAILED: a valid database that is not ours. */
-    if (!open_db(index, &first)) {
+    if (fd < 0) {
+        if (vms_error_is(first, VMS_ERROR_NO_SPACE))
+            move_out(index, first, error);
+        else
+            g_propagate_error(error, g_steal_pointer(&first));
+    } else if (!open_db(index, &first)) {
         if (vms_error_is(first, VMS_ERROR_CORRUPT) || vms_error_is(first, VMS_ERROR_UNSUPPORTED) ||
             vms_error_is(first, VMS_ERROR_FAILED))
             remove_and_open(index, first->message, error);
+        else if (vms_error_is(first, VMS_ERROR_NO_SPACE))
+            move_out(index, first, error);
         else
             g_propagate_error(error, g_steal_pointer(&first));
     }
-    close(fd);
+    if (fd >= 0)
+        close(fd);
+    index->complete = true; /* callers sync after open */
     return index->db != NULL ? g_steal_pointer(&index) : NULL;
 }
 
@@ -139,7 +166,13 @@ void vms_index_free(VmsIndex *index)
 {
     if (index != NULL) {
         vms_index_db_free(index->db);
+        if (index->full != NULL) {
+            g_autofree char *folder = g_path_get_dirname(index->path);
+
+            vms_spool_remove_folder(folder);
+        }
         g_mutex_clear(&index->mutex);
+        g_free(index->full);
         g_free(index->path);
         g_free(index);
     }

@@ -17,8 +17,8 @@ void vms_index_free(VmsIndex *index);
 void vms_index_set_progress(VmsIndex *index, VmsProgress *progress);
 
 /* Reads the index files that the cache has not seen and forgets those that vanished. CORRUPT names
- * an index file that is damaged. NO_SPACE: the cache's file system is full. LOCKED: a prune changes
- * the index all the time. What has been read until an error is kept. */
+ * an index file that is damaged. NO_SPACE: no room for the cache, nor for a temporary one. LOCKED:
+ * a prune changes the index all the time. What has been read until an error is kept. */
 bool vms_index_sync(VmsIndex *index, VmsRepo *repo, GCancellable *cancellable, GError **error);
 
 /* Takes up the index file that was just saved as id. */

@@ -10,14 +10,12 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/spool.h"
 #include "codec/hash.h"
 #include "repo/config.h"
 #include "repo/key-file.h"
 #include "repo/object.h"
 #include "repo/repo-private.h"
-
-#include <errno.h>
-#include <glib/gstdio.h>
 
 #define MAX_KEY_FILE (64u << 10)
 #define MAX_KEYS 100 /* each costs a key derivation */
@@ -180,16 +178,20 @@ static bool read_config(VmsRepo *repo, GCancellable *cancellable, GError **error
     return true;
 }
 
+/* Where there is no room for the directory either, a temporary one does. */
 static bool open_cache(VmsRepo *repo, const char *cache_dir, GError **error)
 {
-    if (cache_dir != NULL) {
+    g_autoptr(GError) cause = NULL;
+
+    if (cache_dir != NULL && vms_durable_mkdir(cache_dir, 0700, &cause)) {
         repo->cache_dir = g_strdup(cache_dir);
-        if (!vms_durable_mkdir(cache_dir, 0700, error))
-            return false;
+    } else if (cause != NULL && !vms_error_is(cause, VMS_ERROR_NO_SPACE)) {
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
     } else {
-        repo->cache_dir = g_dir_make_tmp("vmsnap-XXXXXX", error);
+        repo->cache_dir = vms_spool_folder(error);
         if (repo->cache_dir == NULL)
-            return vms_convert(error);
+            return false;
         repo->cache_is_temporary = true;
     }
     g_autofree char *path = g_strdup_printf("%s/index-%s.db", repo->cache_dir, repo->id);
@@ -229,26 +231,13 @@ VmsRepo *vms_repo_open(VmsStore *store, const VmsSecret *password, const char *c
     return vms_repo_open_with_key(store, key, cache_dir, cancellable, error);
 }
 
-static void remove_temporary_cache(const char *dir)
-{
-    g_autoptr(GDir) files = g_dir_open(dir, 0, NULL);
-    const char *name;
-
-    while (files != NULL && (name = g_dir_read_name(files)) != NULL) {
-        g_autofree char *path = g_build_filename(dir, name, NULL);
-
-        g_unlink(path);
-    }
-    g_rmdir(dir);
-}
-
 void vms_repo_free(VmsRepo *repo)
 {
     if (repo == NULL)
         return;
     vms_index_free(repo->index);
     if (repo->cache_is_temporary)
-        remove_temporary_cache(repo->cache_dir);
+        vms_spool_remove_folder(repo->cache_dir);
     vms_seal_key_free(repo->key);
     g_free(repo->cache_dir);
     g_free(repo->id);

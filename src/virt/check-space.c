@@ -17,7 +17,7 @@
 typedef struct {
     dev_t device;
     uint64_t need;
-    uint64_t free;   /* for us */
+    uint64_t free;   /* for QEMU */
     const char *dir; /* one in it; not owned */
 } FileSystem;
 
@@ -57,8 +57,9 @@ static FileSystem *find(const VmsChecking *c, GArray *systems, const char *dir, 
         if (known->device == status.st_dev)
             return known;
     }
-    uint64_t blocks = geteuid() == 0 ? space.f_bfree : space.f_bavail;
-    FileSystem found = {.device = status.st_dev, .free = blocks * space.f_frsize, .dir = dir};
+    /* QEMU writes there, which is not root: what is kept for root is not for it. */
+    uint64_t left = (uint64_t)space.f_bavail * space.f_frsize;
+    FileSystem found = {.device = status.st_dev, .free = left, .dir = dir};
     g_array_append_val(systems, found);
     return &g_array_index(systems, FileSystem, systems->len - 1);
 }

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 
-#include <errno.h>
 #include <libvirt/virterror.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,8 +67,7 @@ static VmsErrorCode code_of(const virError *error)
     default:
         break;
     }
-    return error->message && strstr(error->message, g_strerror(ENOSPC)) ? VMS_ERROR_NO_SPACE
-                                                                        : VMS_ERROR_FAILED;
+    return vms_error_code_of_text(error->message);
 }
 
 bool vms_virt_fail(GError **error, const char *format, ...)

@@ -113,7 +113,8 @@ static bool wait_for_pages(VmsCow *cow, GError **error)
         }
         if (migration.state != VMS_MIGRATION_RUNNING) {
             cow->started = false;
-            return vms_fail(error, VMS_ERROR_FAILED, "saving memory: QEMU says: %s",
+            return vms_fail(error, vms_error_code_of_text(migration.reason),
+                            "saving memory: QEMU says: %s",
                             migration.reason ? migration.reason : "cancelled");
         }
         if (g_get_monotonic_time() > end)
@@ -219,7 +220,7 @@ static bool look(VmsCow *cow, int64_t *give_up, bool *ret_ended, GError **error)
     cow->started = false;
     *ret_ended = migration.state == VMS_MIGRATION_COMPLETED;
     return *ret_ended ||
-           vms_fail(error, VMS_ERROR_FAILED, "saving memory: QEMU says: %s",
+           vms_fail(error, vms_error_code_of_text(migration.reason), "saving memory: QEMU says: %s",
                     migration.reason ? migration.reason : "cancelled by somebody else");
 }
 

@@ -61,6 +61,18 @@ static void test_export(void)
     refuse("[export]\nchunk-size = 64K\n", 2, "128K");
 }
 
+static void test_growth(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmsConfig) none = load("", &error);
+    g_autoptr(VmsConfig) some = load("[overlays]\ngrowth = 20G\n", &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(none->growth, ==, 0);
+    g_assert_cmpuint(some->growth, ==, UINT64_C(20) << 30);
+    refuse("[overlays]\ngrowth = much\n", 2, "auto, off, or a size");
+    refuse("[overlays]\ngrow = 1G\n", 2, "growth");
+}
+
 static void test_everything(void)
 {
     g_autoptr(GError) error = NULL;
@@ -161,6 +173,7 @@ int main(int argc, char **argv)
     close(fd);
     g_test_add_func("/config/defaults", test_defaults);
     g_test_add_func("/config/everything", test_everything);
+    g_test_add_func("/config/growth", test_growth);
     g_test_add_func("/config/unknown", test_unknown);
     g_test_add_func("/config/repeated", test_repeated);
     g_test_add_func("/config/malformed", test_malformed);

@@ -92,7 +92,7 @@ def test_disk_full_in_mid_stream(vmsnap, busy, busy_unharmed, tmp):
         process = other.start("create", busy.name, *COW)
         cow.when(process, lambda: list(folder.glob("*.save")))
         fill_up(folder, 96 << 20)
-        failed(process, other, busy, FAILED, "memory", "No space left")
+        failed(process, other, busy, NO_SPACE, "memory", "No space left", "make room there")
         assert not list(folder.glob("*.save"))
         busy_unharmed.now()
 

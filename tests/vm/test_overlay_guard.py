@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest that writes faster than its snapshot is stored, onto a file system that has no room for that: the export ends
+in time, the overlays are merged, and the guest never loses a write. Where it was paused all the same it goes on."""
+import contextlib
+import os
+import signal
+import subprocess
+
+import libvirt
+import pytest
+
+import domains
+from guest import Guest, Unharmed
+from lab import make_disk
+from test_bad_store import fill_up
+from tool import DONE, NO_SPACE
+
+MIB = 1 << 20
+SLOW = "--limit-read=64K"  # such an export does not end by itself
+
+
+@pytest.fixture(scope="module")
+def narrow(top):
+    """Its first disk, of 64 MiB, is fully there, on a file system of its own; its second one beside it is not there yet."""
+    with domains.loop_mounted(top / "narrow", top / "narrow.image", "ext4", 288 * MIB) as folder:
+        device = subprocess.check_output(["findmnt", "-no", "SOURCE", folder], text=True).strip()
+        subprocess.run(["tune2fs", "-m", "0", device], check=True, stdout=subprocess.DEVNULL)
+        images = folder / "images"
+        images.mkdir()
+        images.chmod(0o711)
+        disk = make_disk(images / "vda.raw", "raw", "ext4", 64 * MIB)
+        with open(disk, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, 64 * MIB)
+        other = make_disk(images / "vdb.raw", "raw", "ext4", 64 * MIB)
+        with Guest("narrow", memory=192, dirty=0,
+                   disks=[("vda", disk, "raw"), ("vdb", other, "raw")]) as guest:
+            yield guest
+
+
+@pytest.fixture
+def unhurt(narrow, vmsnap):
+    check = Unharmed(narrow, vmsnap)
+    yield check
+    try:
+        check.now()
+        assert narrow.check()["ok"]
+    finally:
+        for _ in vmsnap.on_host(narrow.name):
+            vmsnap.start("drop", narrow.name).wait()
+        narrow.repair()
+
+
+@contextlib.contextmanager
+def cramped(guest):
+    """Less room than the disk is large; when the snapshot was taken there was more."""
+    root = guest.folder.parent
+    fill_up(root, 40 * MIB)
+    try:
+        yield
+    finally:
+        (root / "ballast").unlink()
+
+
+class Writing:
+    """The guest writes so many MiB to a disk."""
+
+    def __init__(self, guest, mib, disk="a"):
+        self.vm = guest.vm
+        self.pid = self.vm.agent("exec", path="/bin/dd", capture_output=True, arg=[
+            "if=/dev/zero", f"of=/mnt/{disk}/fast", "bs=1M", f"count={mib}", "conv=notrunc,fsync"])["pid"]
+
+    def succeeds(self):
+        done = domains.wait_for(lambda: (now := self.vm.agent("exec-status", pid=self.pid))["exited"] and now, 60)
+        assert done["exitcode"] == 0, done
+
+
+def thresholds(guest):
+    [(_, found)] = domains.connection().domainListGetStats([guest.domain], libvirt.VIR_DOMAIN_STATS_BLOCK)
+    return [key for key in found if key.endswith(".threshold")]
+
+
+def watched(process, guest):
+    """The guard is there: QEMU was told when to say something."""
+    domains.wait_for(lambda: thresholds(guest) or not process.running(), 60)
+    assert process.running(), process.wait()
+    return process
+
+
+def stalled(guest):
+    return guest.domain.state() == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]
+
+
+def given_up(vmsnap, guest, code):
+    """Nothing waits any more; the record knows why."""
+    assert not vmsnap.on_host(guest.name)
+    last = vmsnap.json("list", "--all", guest.name)["snapshots"][-1]
+    assert last["status"] == "failed" and last["reason"].startswith(code), last
+    assert last["growth"] is None
+    assert not thresholds(guest)
+    return {note["code"] for note in last["notes"]}
+
+
+def test_export_ends_in_time(vmsnap, narrow, unhurt):
+    vmsnap.create(narrow.name, "--memory=none")
+    with cramped(narrow):
+        process = watched(vmsnap.start("export", narrow.name, "--to", "dir", SLOW), narrow)
+        writing = Writing(narrow, 48)
+        result = process.wait()
+        assert result.status == NO_SPACE, result
+        for words in ("at 80 % they are merged", "(overlay-room)", "is given up", narrow.folder):
+            assert str(words) in result.err, result
+        writing.succeeds()
+        assert "overlay-room" in given_up(vmsnap, narrow, "overlay-room")
+        unhurt.now()
+    assert vmsnap.run("backup", narrow.name, "--memory=none", "--to", "dir").status == DONE
+
+
+def test_room_for_the_merge(vmsnap, narrow, unhurt):
+    """The disk is thin: merging takes as much again as the guest has written. What is held back for that the guest does
+    not get; it waits for the merge, which gives it room."""
+    vmsnap.create(narrow.name, "--memory=none")
+    with cramped(narrow):
+        process = watched(vmsnap.start("export", narrow.name, "--to", "dir", SLOW), narrow)
+        writing = Writing(narrow, 30, "b")
+        result = process.wait()
+        assert result.status == NO_SPACE, result
+        assert "it is paused until that is over" in result.err and "is given up" in result.err, result
+        writing.succeeds()
+        assert "paused-for-merge" in given_up(vmsnap, narrow, "overlay-")
+        unhurt.now()
+
+
+def test_no_more_than_allowed(vmsnap, narrow, unhurt):
+    """By --growth; of a backup nothing is left then."""
+    process = watched(vmsnap.start("backup", "--json", narrow.name, "--memory=none", "--to", "dir", SLOW,
+                                   "--growth=8M"), narrow)
+    writing = Writing(narrow, 12)
+    result = process.wait()
+    assert result.status == NO_SPACE and result.json["code"] == "no-space", result
+    assert "of the 8.0 MiB that they may" in result.json["message"]
+    writing.succeeds()
+    assert "overlay-growth" in given_up(vmsnap, narrow, "overlay-growth")
+
+
+def test_standing_guest_goes_on(vmsnap, narrow, unhurt):
+    """The guard comes too late, because it was held: QEMU has paused the guest."""
+    vmsnap.create(narrow.name, "--memory=none")
+    with cramped(narrow):
+        process = watched(vmsnap.start("export", narrow.name, "--to", "dir", SLOW), narrow)
+        process.send(signal.SIGSTOP)
+        writing = Writing(narrow, 46)
+        domains.wait_for(lambda: stalled(narrow), 60)
+        process.send(signal.SIGCONT)
+        result = process.wait()
+        assert result.status == NO_SPACE, result
+        assert "it runs on" in result.err and "is given up" in result.err, result
+        writing.succeeds()
+    assert "resumed-with-room" in given_up(
+        vmsnap, narrow, "overlay-stalled" if "overlay-stalled" in result.err else "overlay-room")
+
+
+def test_nobody_watches(vmsnap, narrow, unhurt):
+    """The guest stands, and the catalog is on the file system that is full. list says it, an export of what is so full
+    does not begin, drop makes room and resumes the guest."""
+    other = vmsnap.with_state(narrow.folder.parent / "state")
+    snapshot = other.create(narrow.name, "--memory=none")
+    with cramped(narrow):
+        writing = Writing(narrow, 46)
+        domains.wait_for(lambda: stalled(narrow), 60)
+        [waiting] = other.on_host(narrow.name)
+        assert waiting["growth"]["percent"] >= 80 and waiting["growth"]["directory"] == str(narrow.folder)
+        assert f"{waiting['growth']['percent']} % of the room" in other.run("list").out
+        assert f"snapshot {snapshot['id']}" in other.run("show", snapshot["id"]).out
+        [checked] = other.json("check", narrow.name, "--memory=none", status=NO_SPACE)["waiting"]
+        assert checked["id"] == snapshot["id"] and checked["growth"] == waiting["growth"]
+        other.fails(NO_SPACE, "export", narrow.name, "--to", "dir", says=["(overlay-room)", "drop", "--growth"])
+        assert stalled(narrow)
+        other.run("drop", narrow.name)
+        writing.succeeds()
+    other.run("backup", narrow.name, "--memory=none", "--to", "dir")
+
+
+def test_paused_by_somebody(vmsnap, narrow, unhurt):
+    """That is not for vmsnap to end."""
+    vmsnap.create(narrow.name, "--memory=none")
+    narrow.domain.suspend()
+    vmsnap.run("drop", narrow.name)
+    assert domains.state(narrow.domain) == libvirt.VIR_DOMAIN_PAUSED
+    narrow.domain.resume()
+
+
+def test_failed_export_leaves_no_threshold(vmsnap, narrow, unhurt):
+    """The snapshot stays captured; with --growth=off nobody is asked to watch."""
+    vmsnap.create(narrow.name, "--memory=none")
+    process = watched(vmsnap.start("export", narrow.name, "--to", "dir", SLOW), narrow)
+    process.send(signal.SIGINT)
+    process.wait()
+    assert not thresholds(narrow)
+    vmsnap.run("export", narrow.name, "--to", "dir", "--growth=off")
