@@ -32,6 +32,8 @@
 #define STEPS 8 /* of the table above, before giving up */
 #define POLL_MS 50
 #define END_MS 1000
+#define PIECE                                                                                      \
+    (2u << 20) /* bytes; QEMU counts what is left in pieces, rounded up, and copies less */
 
 typedef struct {
     virDomainPtr domain;
@@ -213,8 +215,8 @@ static bool poll_job(Commit *commit, bool *ret_ready, bool *ret_gone, GError **e
     vms_progress_update(commit->options->progress, "commit", target, info.cur, info.end);
     if (commit->first_end == 0)
         commit->first_end = info.end;
-    bool passed = info.cur >= commit->first_end;
-    if (passed && !commit->pivoting && !look(commit, NULL, &mirror, error))
+    bool passed = info.cur + PIECE >= commit->first_end;
+    if (!commit->pivoting && !look(commit, NULL, &mirror, error))
         return false;
     commit->pivoting = commit->pivoting || g_strcmp0(mirror, "pivot") == 0;
     *ret_ready = g_strcmp0(mirror, "yes") == 0;
