@@ -16,6 +16,7 @@
 #define BLOCK 512 /* bytes, of st_blocks */
 #define MOST_HELD (1024 * MIB)
 #define MOST_FOR_GUEST (64 * MIB)
+#define UNKNOWN ((uint64_t)G_MAXINT64) /* bytes free, where the file system does not tell */
 
 /* The part of one file system. thin: bytes that images can grow by. */
 typedef struct {
@@ -63,7 +64,9 @@ static System *find_system(GArray *systems, dev_t device, const char *file,
     }
     /* QEMU is not root: what is kept for root is not for it. */
     System found = {.device = device, .file = file};
-    found.free = (uint64_t)space.f_bavail * space.f_frsize + vms_reserve_on(reserve, device);
+    found.free = space.f_blocks == 0
+                     ? UNKNOWN
+                     : (uint64_t)space.f_bavail * space.f_frsize + vms_reserve_on(reserve, device);
     g_array_append_val(systems, found);
     return &g_array_index(systems, System, systems->len - 1);
 }
@@ -190,7 +193,8 @@ void vms_growth_hold_back(const GPtrArray *disks, VmsReserve *reserve)
         uint64_t spare = system->free - MIN(system->merge, system->free);
         uint64_t most = system->merge + MIN(spare / 2, MOST_HELD);
         uint64_t bytes = MIN(system->thin, most) + MIN(spare / 20, MOST_FOR_GUEST);
-        vms_reserve_set(reserve, system->device, dir, spare > 0 ? bytes : 0);
+        if (system->free != UNKNOWN)
+            vms_reserve_set(reserve, system->device, dir, spare > 0 ? bytes : 0);
     }
 }
 
