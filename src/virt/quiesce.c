@@ -14,7 +14,9 @@
  *
  * Whether the freeze held until the thaw is said by the agent's answer to that: how many file
  * systems were still frozen. Windows thaws itself after ten seconds and then answers the thaw with
- * an error; other agents answer 0. Its status says "frozen" all the same. */
+ * an error; other agents answer 0. Its status says "frozen" all the same. Where that answer was
+ * lost, because libvirt was restarted just then or the agent was not heard, the next one says
+ * nothing: then the freeze held if the thaw was first asked for before any guest thaws itself. */
 #include "virt/quiesce.h"
 
 #include "base/error.h"
@@ -29,6 +31,7 @@
 #define ANSWER_S 5                         /* for commands that have nothing to do */
 #define THAW_S 30                          /* for one that has: hooks, many file systems */
 #define THAW_SHARE 3                       /* as long as the freeze might last, up to THAW_S */
+#define SELF_THAW_US (10 * G_USEC_PER_SEC) /* Windows'; others do not */
 #define THAW_PAUSE_US (G_USEC_PER_SEC / 5) /* between two tries */
 
 struct VmsQuiesce {
@@ -37,6 +40,7 @@ struct VmsQuiesce {
     GThread *watchdog; /* NULL once joined */
     GMutex lock;
     GCond wake;
+    int64_t asked_us;     /* monotonic; the caller's: when the freeze was asked for */
     int64_t deadline;     /* monotonic µs */
     bool stop;            /* under lock: nothing left to watch */
     bool expired;         /* under lock: the deadline passed first, the watchdog thaws */
@@ -77,16 +81,22 @@ bool vms_quiesce_is_frozen(virDomainPtr domain, int timeout_s, bool *ret_frozen,
 
 /* Some agents answer a thaw with an error where nothing is frozen any more. One that does not
  * answer at all is not asked this too. */
-static bool is_thawed(virDomainPtr domain, int code)
+static bool is_thawed(virDomainPtr domain)
 {
     bool frozen = true;
-    return code != VIR_ERR_AGENT_UNRESPONSIVE && code != VIR_ERR_AGENT_UNSYNCED &&
-           code != VIR_ERR_OPERATION_TIMEOUT &&
-           vms_quiesce_is_frozen(domain, ANSWER_S, &frozen, NULL) && !frozen;
+    return vms_quiesce_is_frozen(domain, ANSWER_S, &frozen, NULL) && !frozen;
 }
 
-/* Nothing is frozen in a domain that is off. */
-static bool thaw_once(virDomainPtr domain, int timeout_s, unsigned *ret_filesystems, GError **error)
+static bool is_answer(virDomainPtr domain, int code)
+{
+    return code != VIR_ERR_AGENT_UNRESPONSIVE && code != VIR_ERR_AGENT_UNSYNCED &&
+           code != VIR_ERR_OPERATION_TIMEOUT && virConnectIsAlive(virDomainGetConnect(domain)) == 1;
+}
+
+/* Nothing is frozen in a domain that is off. Sets *ret_lost where the agent may have thawed and
+ * that was not heard. */
+static bool thaw_once(virDomainPtr domain, int timeout_s, unsigned *ret_filesystems, bool *ret_lost,
+                      GError **error)
 {
     virDomainAgentSetResponseTimeout(domain, timeout_s, 0);
     vms_failpoint("freeze.thawing");
@@ -95,7 +105,9 @@ static bool thaw_once(virDomainPtr domain, int timeout_s, unsigned *ret_filesyst
     vms_failpoint("freeze.thawed");
     if (count < 0)
         fail_agent(error, "thaw");
-    bool ok = count >= 0 || virDomainIsActive(domain) == 0 || is_thawed(domain, code);
+    bool off = count < 0 && virDomainIsActive(domain) == 0;
+    *ret_lost = *ret_lost || off || (count < 0 && !is_answer(domain, code));
+    bool ok = count >= 0 || off || (is_answer(domain, code) && is_thawed(domain));
     if (ok) {
         g_clear_error(error);
         *ret_filesystems = (unsigned)MAX(count, 0);
@@ -113,13 +125,15 @@ static void reset_timeout(VmsRescue *rescue)
 
 /* Tries until the agent answers, also through a libvirtd that is restarted meanwhile; after
  * patience_s the guard goes on. */
-static bool thaw(VmsRescue *rescue, int patience_s, unsigned *ret_filesystems, GError **error)
+static bool thaw(VmsRescue *rescue, int patience_s, unsigned *ret_filesystems, bool *ret_lost,
+                 GError **error)
 {
     int64_t end = g_get_monotonic_time() + patience_s * G_USEC_PER_SEC;
+    *ret_lost = false;
     for (;;) {
         g_autoptr(GError) cause = NULL;
         virDomainPtr domain = vms_rescue_domain(rescue);
-        if (domain && thaw_once(domain, MAX(patience_s, 1), ret_filesystems, &cause))
+        if (domain && thaw_once(domain, MAX(patience_s, 1), ret_filesystems, ret_lost, &cause))
             return true;
         if (!domain)
             fail_agent(&cause, "thaw");
@@ -140,8 +154,9 @@ static void *watch(void *data)
     bool expired = quiesce->expired;
     g_mutex_unlock(&quiesce->lock);
     unsigned count;
+    bool lost;
     if (expired)
-        quiesce->thawed = thaw(quiesce->rescue, quiesce->patience_s, &count, NULL);
+        quiesce->thawed = thaw(quiesce->rescue, quiesce->patience_s, &count, &lost, NULL);
     return NULL;
 }
 
@@ -163,8 +178,11 @@ static void join(VmsQuiesce *quiesce)
 /* Once the watchdog is joined. */
 static bool end_freeze(VmsQuiesce *quiesce, unsigned *ret_filesystems, GError **error)
 {
+    bool lost = false;
+    bool soon = g_get_monotonic_time() - quiesce->asked_us < SELF_THAW_US;
     *ret_filesystems = 0;
-    if (quiesce->frozen && !thaw(quiesce->rescue, quiesce->patience_s, ret_filesystems, error)) {
+    if (quiesce->frozen &&
+        !thaw(quiesce->rescue, quiesce->patience_s, ret_filesystems, &lost, error)) {
         quiesce->patience_s = 0;
         return vms_prefix(error,
                           "whether file systems of the guest are still frozen is not known "
@@ -172,6 +190,8 @@ static bool end_freeze(VmsQuiesce *quiesce, unsigned *ret_filesystems, GError **
                           quiesce->name);
     }
     quiesce->frozen = false;
+    if (lost && soon)
+        *ret_filesystems = quiesce->filesystems;
     return true;
 }
 
@@ -198,6 +218,7 @@ static bool send_freeze(VmsQuiesce *quiesce, virDomainPtr domain, int deadline_s
 {
     quiesce->guard = vms_guard_new(domain, VMS_GUARD_THAW);
     quiesce->frozen = true;
+    quiesce->asked_us = g_get_monotonic_time();
     virDomainAgentSetResponseTimeout(domain, MAX(deadline_s, 1), 0);
     vms_failpoint("freeze.asking");
     int count = virDomainFSFreeze(domain, NULL, 0, 0);
@@ -268,7 +289,8 @@ bool vms_quiesce_thaw_all(virDomainPtr domain, int timeout_s, unsigned *ret_file
                           GError **error)
 {
     g_autoptr(VmsRescue) rescue = vms_rescue_new(domain);
-    bool ok = thaw(rescue, timeout_s, ret_filesystems, error);
+    bool lost;
+    bool ok = thaw(rescue, timeout_s, ret_filesystems, &lost, error);
     reset_timeout(rescue);
     return ok;
 }
