@@ -15,8 +15,9 @@
  * Whether the freeze held until the thaw is said by the agent's answer to that: how many file
  * systems were still frozen. Windows thaws itself after ten seconds and then answers the thaw with
  * an error; other agents answer 0. Its status says "frozen" all the same. Where that answer was
- * lost, because libvirt was restarted just then or the agent was not heard, the next one says
- * nothing: then the freeze held if the thaw was first asked for before any guest thaws itself. */
+ * lost with the connection to libvirt, the next one says nothing: then the freeze held if the thaw
+ * was asked for before any guest thaws itself. An agent that is not heard proves nothing: the guest
+ * may have been reset. */
 #include "virt/quiesce.h"
 
 #include "base/error.h"
@@ -81,16 +82,17 @@ bool vms_quiesce_is_frozen(virDomainPtr domain, int timeout_s, bool *ret_frozen,
 
 /* Some agents answer a thaw with an error where nothing is frozen any more. One that does not
  * answer at all is not asked this too. */
-static bool is_thawed(virDomainPtr domain)
+static bool is_thawed(virDomainPtr domain, int code)
 {
     bool frozen = true;
-    return vms_quiesce_is_frozen(domain, ANSWER_S, &frozen, NULL) && !frozen;
+    return code != VIR_ERR_AGENT_UNRESPONSIVE && code != VIR_ERR_AGENT_UNSYNCED &&
+           code != VIR_ERR_OPERATION_TIMEOUT &&
+           vms_quiesce_is_frozen(domain, ANSWER_S, &frozen, NULL) && !frozen;
 }
 
-static bool is_answer(virDomainPtr domain, int code)
+static bool is_connected(virDomainPtr domain)
 {
-    return code != VIR_ERR_AGENT_UNRESPONSIVE && code != VIR_ERR_AGENT_UNSYNCED &&
-           code != VIR_ERR_OPERATION_TIMEOUT && virConnectIsAlive(virDomainGetConnect(domain)) == 1;
+    return virConnectIsAlive(virDomainGetConnect(domain)) == 1;
 }
 
 /* Nothing is frozen in a domain that is off. Sets *ret_lost where the agent may have thawed and
@@ -106,8 +108,8 @@ static bool thaw_once(virDomainPtr domain, int timeout_s, unsigned *ret_filesyst
     if (count < 0)
         fail_agent(error, "thaw");
     bool off = count < 0 && virDomainIsActive(domain) == 0;
-    *ret_lost = *ret_lost || off || (count < 0 && !is_answer(domain, code));
-    bool ok = count >= 0 || off || (is_answer(domain, code) && is_thawed(domain));
+    *ret_lost = *ret_lost || off || (count < 0 && !is_connected(domain));
+    bool ok = count >= 0 || off || is_thawed(domain, code);
     if (ok) {
         g_clear_error(error);
         *ret_filesystems = (unsigned)MAX(count, 0);
