@@ -76,6 +76,16 @@ static void entry_json(VmsJsonWriter *out, const VmsRecoverEntry *entry)
     vms_json_writer_end_object(out);
 }
 
+static void guest_json(VmsJsonWriter *out, const VmsRecoverGuest *entry)
+{
+    vms_json_writer_begin_object(out);
+    vms_json_writer_member_string(out, "domain", entry->domain);
+    vms_json_writer_member_string(out, "uuid", entry->uuid);
+    vms_json_writer_member_string(out, "text", entry->sentence);
+    error_json(out, entry->error);
+    vms_json_writer_end_object(out);
+}
+
 static char *to_json(const VmsRecoverResult *result)
 {
     g_autoptr(VmsJsonWriter) out = vms_json_writer_new(true);
@@ -94,6 +104,11 @@ static char *to_json(const VmsRecoverResult *result)
     vms_json_writer_begin_array(out);
     for (guint i = 0; i < result->restores->len; i++)
         restore_json(out, result->restores->pdata[i]);
+    vms_json_writer_end_array(out);
+    vms_json_writer_key(out, "guests");
+    vms_json_writer_begin_array(out);
+    for (guint i = 0; i < result->guests->len; i++)
+        guest_json(out, result->guests->pdata[i]);
     vms_json_writer_end_array(out);
     vms_json_writer_end_object(out);
     return vms_json_writer_finish(out);
@@ -128,9 +143,20 @@ static void append_restore(GString *out, const VmsRecoverRestore *entry)
     }
 }
 
+static void append_guest(GString *out, const VmsRecoverGuest *entry)
+{
+    g_string_append_printf(out, "%s: %s\n", entry->domain, entry->sentence);
+    if (entry->error) {
+        g_autofree char *message = vms_table_plain(entry->error->message);
+        g_string_append_printf(out, "  NOT DONE: %s\n", message);
+    }
+}
+
 static char *to_text(const VmsRecoverResult *result)
 {
     GString *out = g_string_new(NULL);
+    for (guint i = 0; i < result->guests->len; i++)
+        append_guest(out, result->guests->pdata[i]);
     for (guint i = 0; i < result->restores->len; i++)
         append_restore(out, result->restores->pdata[i]);
     for (guint i = 0; i < result->entries->len; i++)
@@ -153,6 +179,10 @@ static bool run(VmsInvocation *invocation, GError **error)
     g_autofree char *text = invocation->json ? to_json(result) : to_text(result);
     if (!vms_command_print(text, error))
         return false;
+    for (guint i = 0; i < result->guests->len && invocation->exit_status == 0; i++) {
+        const VmsRecoverGuest *entry = result->guests->pdata[i];
+        invocation->exit_status = vms_error_exit_status(entry->error);
+    }
     for (guint i = 0; i < result->restores->len && invocation->exit_status == 0; i++) {
         const VmsRecoverRestore *entry = result->restores->pdata[i];
         invocation->exit_status = vms_error_exit_status(entry->error);
@@ -170,8 +200,8 @@ const VmsCommand vms_recover_command = {
     .summary = "Put right what a killed command or a host that went down has left",
     .description =
         "A snapshot that was interrupted while it was taken is undone, a merge is ended, an\n"
-        "export can be run again; what an interrupted restore has made is removed. What another\n"
-        "vmsnap works on is left alone.",
+        "export can be run again; what an interrupted restore has made is removed, a guest that\n"
+        "was left paused is resumed. What another vmsnap works on is left alone.",
     .options = options,
     .min_arguments = 0,
     .max_arguments = 1000,

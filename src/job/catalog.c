@@ -61,6 +61,7 @@ static const char *const migrations[] = {
     " kind TEXT NOT NULL, path TEXT NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL,"
     " written_ns INTEGER NOT NULL, PRIMARY KEY (restore, position));",
     "ALTER TABLE disks ADD COLUMN pressed TEXT;",
+    "CREATE TABLE holds (uuid TEXT PRIMARY KEY, domain TEXT NOT NULL);",
     NULL,
 };
 

@@ -2,25 +2,51 @@
 /* Until the merge begins the guest cannot have the room that is held back for it: at worst QEMU
  * pauses the guest. From then on the guest, which writes on, and the merge want the same room. A
  * guest may wait, a merge that fails would leave no way out: so the guest is paused where it gets
- * tight, and only then what was held back is given up. */
+ * tight, and only then what was held back is given up.
+ *
+ * Crash gap: that it is paused is in the catalog before, and until it runs again; recover looks
+ * there (job/recover-guest.c), for the helper that resumes it may die with this process. */
 #include "job/overlay-guard-private.h"
 
 #include "base/failpoint.h"
+#include "job/holds.h"
 #include "virt/stall.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define LEAST_SPARE (256 * MIB) /* what a guest may write between two looks */
 
-/* No longer can it take any room. */
+/* The catalog, by a handle of this thread's own. */
+static bool keep(const VmsOverlayGuard *guard, bool held)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmsCatalog) catalog = vms_catalog_open(guard->context->config, &error);
+    if (catalog && (held ? vms_holds_add(catalog, guard->uuid, guard->name, &error)
+                         : vms_holds_remove(catalog, guard->uuid, &error)))
+        return true;
+    g_info("%s: %s", guard->name, error->message);
+    return false;
+}
+
+/* No longer can it take any room. One that is paused already is not ours to keep. */
 static bool stand(VmsOverlayGuard *guard, virDomainPtr domain)
 {
     if (guard->held || virDomainIsActive(domain) == 0)
         return true;
-    VmsPause *pause = vms_pause_new(domain, NULL);
-    if (!pause)
+    int state = VIR_DOMAIN_NOSTATE;
+    if (virDomainGetState(domain, &state, NULL, 0) < 0)
         return false;
-    if (!vms_pause_is_ours(pause)) /* and so not ours to keep */
+    if (state == VIR_DOMAIN_PAUSED)
+        return true;
+    vms_failpoint("guard.pausing");
+    bool kept = keep(guard, true);
+    vms_failpoint("guard.kept");
+    VmsPause *pause = kept ? vms_pause_new(domain, NULL) : NULL;
+    if (!pause) /* what became of it is not known: it stays kept */
+        return false;
+    if (!vms_pause_is_ours(pause)) { /* somebody was faster */
+        keep(guard, false);
         return vms_pause_end(pause, NULL);
+    }
     guard->held = pause;
     vms_failpoint("guard.paused");
     g_mutex_lock(&guard->mutex);
@@ -33,9 +59,13 @@ static bool stand(VmsOverlayGuard *guard, virDomainPtr domain)
     return true;
 }
 
-static void let_go(VmsOverlayGuard *guard)
+void vms_overlay_guard_let_go(VmsOverlayGuard *guard)
 {
-    vms_pause_end(g_steal_pointer(&guard->held), NULL);
+    if (guard->held && vms_pause_end(g_steal_pointer(&guard->held), NULL)) {
+        vms_failpoint("guard.let-go");
+        keep(guard, false);
+        vms_failpoint("guard.forgotten");
+    }
     g_clear_pointer(&guard->reserve, vms_reserve_free);
 }
 
@@ -58,7 +88,7 @@ static bool see_to_merge(VmsOverlayGuard *guard, virDomainPtr domain)
     g_auto(VmsGrowth) now = {0};
     shrink(guard);
     if (!vms_growth_measure(guard->disks, VMS_GROWTH_AUTO, NULL, &now, NULL) || now.merge == 0) {
-        let_go(guard);
+        vms_overlay_guard_let_go(guard);
         return false;
     }
     if (guard->held || now.spare >= LEAST_SPARE || !domain || !stand(guard, domain))
@@ -105,7 +135,7 @@ bool vms_overlay_guard_hold(VmsOverlayGuard *guard, virDomainPtr domain)
     if (merging)
         closely = see_to_merge(guard, domain);
     else if (resting)
-        let_go(guard);
+        vms_overlay_guard_let_go(guard);
     else if (guard->reserve)
         vms_growth_hold_back(guard->disks, guard->reserve);
     g_mutex_lock(&guard->mutex);

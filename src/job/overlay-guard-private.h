@@ -14,7 +14,8 @@ struct VmsOverlayGuard {
     GCancellable *outer; /* nullable; owned */
     GCancellable *inner; /* what context has meanwhile */
     gulong handler;
-    char *name;       /* of the domain */
+    char *name; /* of the domain */
+    char *uuid;
     GPtrArray *disks; /* of VmsGrowthDisk*; NULL until it watches */
     char **images;    /* overlays and what is below them */
     bool mergeable;   /* nothing newer stands on the overlays */
@@ -52,3 +53,6 @@ void vms_overlay_guard_stop(VmsOverlayGuard *guard, const char *code, char *text
 /* Sees to what is held back and to the guest, which may be paused here. On the guard's thread. True
  * where that is urgent enough to look again soon. domain: NULL while libvirt cannot be reached. */
 bool vms_overlay_guard_hold(VmsOverlayGuard *guard, virDomainPtr domain);
+
+/* On the guard's thread, in the end: the guest is paused no more. */
+void vms_overlay_guard_let_go(VmsOverlayGuard *guard);

@@ -167,7 +167,7 @@ static void *run(void *data)
         ending = sleep_until(guard, next, asked);
     }
     follow(guard, NULL);
-    vms_pause_end(g_steal_pointer(&guard->held), NULL);
+    vms_overlay_guard_let_go(guard);
     return NULL;
 }
 
@@ -201,6 +201,7 @@ bool vms_overlay_guard_watch(VmsOverlayGuard *guard, virDomainPtr domain, const 
 {
     g_auto(VmsGrowth) now = {0};
     guard->name = g_strdup(record->domain);
+    guard->uuid = g_strdup(record->uuid);
     guard->disks = vms_growth_disks(record);
     guard->images = images_of(guard->disks);
     guard->mergeable = is_on_top(guard->disks, domain);
@@ -344,6 +345,7 @@ void vms_overlay_guard_free(VmsOverlayGuard *guard)
     g_clear_pointer(&guard->disks, g_ptr_array_unref);
     g_strfreev(guard->images);
     g_free(guard->name);
+    g_free(guard->uuid);
     g_free(guard->stopped);
     g_mutex_clear(&guard->mutex);
     g_cond_clear(&guard->wake);

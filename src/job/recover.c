@@ -32,6 +32,7 @@ void vms_recover_result_free(VmsRecoverResult *result)
         return;
     g_ptr_array_unref(result->entries);
     g_ptr_array_unref(result->restores);
+    g_ptr_array_unref(result->guests);
     g_free(result);
 }
 
@@ -216,16 +217,34 @@ static bool recover_restores(VmsContext *context, const char *domain, VmsRecover
     return true;
 }
 
+/* Before all else: nobody is to wait for a merge. *ret_any: there were some. */
+static bool recover_guests(VmsContext *context, const char *domain, VmsRecoverResult *result,
+                           bool *ret_any, GError **error)
+{
+    g_autoptr(GPtrArray) guests = vms_recover_guests(context, domain, result->dry_run, error);
+    if (!guests)
+        return false;
+    *ret_any = guests->len > 0;
+    while (guests->len > 0) {
+        VmsRecoverGuest *entry = g_ptr_array_steal_index(guests, 0);
+        g_ptr_array_add(result->guests, entry);
+        result->failed += entry->error != NULL;
+        result->recovered += !entry->error;
+    }
+    return true;
+}
+
 static bool recover_domain(VmsContext *context, VmsCatalog *catalog, const char *domain,
                            VmsRecoverResult *result, GError **error)
 {
     g_autoptr(GPtrArray) records = vms_catalog_list(catalog, domain, false, error);
     VmsConn *conn = records ? vms_context_conn(context, error) : NULL;
-    bool any = false;
-    if (!conn || !recover_restores(context, domain, result, &any, error))
+    bool guests = false, restores = false;
+    if (!conn || !recover_guests(context, domain, result, &guests, error) ||
+        !recover_restores(context, domain, result, &restores, error))
         return false;
-    if (domain && records->len == 0 &&
-        !any) { /* a name that nobody knows would look as if all were well */
+    if (domain && records->len == 0 && !guests &&
+        !restores) { /* a name that nobody knows would look as if all were well */
         g_autoptr(virDomain) known = vms_conn_lookup(conn, domain, error);
         return known != NULL;
     }
@@ -250,6 +269,7 @@ VmsRecoverResult *vms_recover(VmsContext *context, const char *const *domains, b
     g_autoptr(VmsRecoverResult) result = g_new0(VmsRecoverResult, 1);
     result->dry_run = dry_run;
     result->entries = g_ptr_array_new_with_free_func(free_entry);
+    result->guests = g_ptr_array_new_with_free_func((GDestroyNotify)vms_recover_guest_free);
     result->restores = g_ptr_array_new_with_free_func((GDestroyNotify)vms_recover_restore_free);
     if (!dry_run)
         vms_nbd_socket_remove_dead();

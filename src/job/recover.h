@@ -4,6 +4,7 @@
 
 #include "job/context.h"
 #include "job/record.h"
+#include "job/recover-guest.h"
 #include "job/recover-restore.h"
 
 typedef enum {
@@ -29,6 +30,7 @@ typedef struct {
     bool dry_run;
     GPtrArray *entries;  /* of VmsRecoverEntry*, newest first */
     GPtrArray *restores; /* of VmsRecoverRestore*, oldest first */
+    GPtrArray *guests;   /* of VmsRecoverGuest* */
     unsigned recovered;  /* actions that were done, or would be */
     unsigned failed;     /* that did not succeed */
     unsigned waiting;    /* without an action */

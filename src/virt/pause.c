@@ -84,3 +84,24 @@ bool vms_pause_end(VmsPause *pause, GError **error)
     g_free(pause);
     return over;
 }
+
+/* One that was paused for an error of I/O, say, is not ours to run. */
+static bool is_by_command(int state, int reason)
+{
+    return state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_USER;
+}
+
+bool vms_pause_is_left(virDomainPtr domain)
+{
+    int state = VIR_DOMAIN_NOSTATE, reason = 0;
+    return virDomainGetState(domain, &state, &reason, 0) == 0 && is_by_command(state, reason);
+}
+
+bool vms_pause_undo(virDomainPtr domain, GError **error)
+{
+    int state = VIR_DOMAIN_NOSTATE, reason = 0;
+    if (virDomainGetState(domain, &state, &reason, 0) < 0)
+        return vms_virt_fail(error, "state of the domain");
+    return !is_by_command(state, reason) || virDomainResume(domain) == 0 ||
+           vms_virt_fail(error, "the guest is still paused and cannot be resumed");
+}

@@ -16,3 +16,8 @@ int64_t vms_pause_begun_us(const VmsPause *pause);
 
 /* Ends it and frees pause, NULL is fine. An error: the guest is still paused. */
 bool vms_pause_end(VmsPause *pause, GError **error);
+
+/* Of one that was killed in it, and its helper too. Is the guest paused by whatever command (and
+ * not by QEMU, for an error)? Then undo resumes it. */
+bool vms_pause_is_left(virDomainPtr domain);
+bool vms_pause_undo(virDomainPtr domain, GError **error);

@@ -259,21 +259,10 @@ bool vms_press_end(VmsPress *press, GError **error)
     return ok;
 }
 
-/* One that was paused for an error of I/O, say, is not ours to run. */
-static bool resume(virDomainPtr domain, GError **error)
-{
-    int state = VIR_DOMAIN_NOSTATE, reason = 0;
-    if (virDomainGetState(domain, &state, &reason, 0) < 0)
-        return vms_virt_fail(error, "state of the domain");
-    return state != VIR_DOMAIN_PAUSED || reason != VIR_DOMAIN_PAUSED_USER ||
-           virDomainResume(domain) == 0 ||
-           vms_virt_fail(error, "the guest is still paused and cannot be resumed");
-}
-
 bool vms_commit_undo(virDomainPtr domain, const char *target, const char *kept, GError **error)
 {
     bool paused = g_str_has_prefix(kept, PAUSED);
     const char *plan = kept + (paused ? strlen(PAUSED) : 0);
-    return (!paused || resume(domain, error)) &&
+    return (!paused || vms_pause_undo(domain, error)) &&
            (*plan == '\0' || vms_throttle_undo(domain, target, plan, error));
 }

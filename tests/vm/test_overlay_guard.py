@@ -4,11 +4,13 @@ in time, the overlays are merged, and the guest never loses a write. Where it wa
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 
 import libvirt
 import pytest
 
+import cow
 import domains
 from guest import Guest, Unharmed
 from lab import make_disk
@@ -128,6 +130,51 @@ def test_room_for_the_merge(vmsnap, narrow, unhurt):
         writing.succeeds()
         assert "paused-for-merge" in given_up(vmsnap, narrow, "overlay-")
         unhurt.now()
+
+
+def holds(vmsnap):
+    with contextlib.closing(sqlite3.connect(vmsnap.state / "vmsnap.db")) as db:
+        return db.execute("SELECT domain FROM holds").fetchall()
+
+
+def is_paused(guest):
+    return domains.state(guest.domain) == libvirt.VIR_DOMAIN_PAUSED
+
+
+def kill_alone(process, until):
+    """kill -9, and nobody is left who could undo what it did."""
+    domains.wait_for(lambda: until() or not process.running(), 60, 0.001)
+    process.send(signal.SIGSTOP)
+    for pid in cow.guards():
+        os.kill(pid, signal.SIGKILL)
+    process.send(signal.SIGKILL)
+    assert process.wait().status == -signal.SIGKILL
+
+
+def test_killed_while_it_waits(vmsnap, narrow, unhurt):
+    """There is never much room here, so the guest waits for each merge of a thin disk. vmsnap dies meanwhile, and its
+    helper too: recover resumes the guest, and says so first."""
+    vmsnap.create(narrow.name, "--memory=none")
+    Writing(narrow, 30, "b").succeeds()
+    kill_alone(vmsnap.start("export", narrow.name, "--to", "dir"), lambda: is_paused(narrow))
+    assert is_paused(narrow) and holds(vmsnap) == [(narrow.name,)]
+    foretold = vmsnap.json("recover", "--dry-run")["guests"]
+    assert [guest["domain"] for guest in foretold] == [narrow.name] and is_paused(narrow)
+    assert "it is resumed" in vmsnap.run("recover", narrow.name).out
+    assert not is_paused(narrow) and not holds(vmsnap)
+    if vmsnap.on_host(narrow.name):
+        vmsnap.run("drop", narrow.name)
+
+
+def test_killed_where_somebody_had_paused(vmsnap, narrow, unhurt):
+    """Before the merge: not even recover resumes that guest."""
+    vmsnap.create(narrow.name, "--memory=none")
+    Writing(narrow, 30, "b").succeeds()
+    narrow.domain.suspend()
+    kill_alone(vmsnap.start("export", narrow.name, "--to", "dir"), lambda: narrow.domain.blockJobInfo("vdb", 0))
+    done = vmsnap.json("recover")
+    assert is_paused(narrow) and not done["guests"] and not vmsnap.on_host(narrow.name)
+    narrow.domain.resume()
 
 
 def test_no_more_than_allowed(vmsnap, narrow, unhurt):
