@@ -27,6 +27,7 @@ typedef struct {
     GCancellable *cancellable;
     bool undo;         /* of a snapshot that could not be taken */
     bool begun_before; /* by an earlier disk, or an earlier run */
+    bool lost;         /* the domain has the disk no more; that says nothing of the others */
 } Merge;
 
 static VmsOverlay *overlay_of(const VmsRecordDisk *disk)
@@ -202,6 +203,7 @@ static bool merge_one(Merge *merge, GError **error)
     g_autoptr(GError) cause = NULL;
     g_autoptr(VmsOverlay) overlay = overlay_of(disk);
     bool used = false;
+    merge->lost = false;
     /* Of one that was killed. */
     if (disk->pressed &&
         (!vms_commit_undo(domain, disk->target, disk->pressed, error) || !keep(merge, NULL, error)))
@@ -222,8 +224,11 @@ static bool merge_one(Merge *merge, GError **error)
     if (used)
         return vms_fail(error, VMS_ERROR_FAILED,
                         "libvirt still uses %s after the commit; it is left alone", disk->overlay);
-    if (!check_not_lost(domain, disk, error))
+    if (!check_not_lost(domain, disk, &cause)) {
+        merge->lost = vms_error_is(cause, VMS_ERROR_REFUSED);
+        g_propagate_error(error, g_steal_pointer(&cause));
         return false;
+    }
     /* Killed between making the file and recording it: its name has the snapshot's random id, and
      * it was made with O_EXCL, so a file of that name is ours. */
     if (disk->inode == 0)
@@ -256,28 +261,50 @@ static bool merge_through(Merge *merge, GError **error)
     }
 }
 
+static bool merge_disk(Merge *merge, GError **error)
+{
+    if (!vms_check_cancelled(merge->cancellable, error) || !merge_through(merge, error))
+        return vms_prefix(error, "disk %s", merge->disk->target);
+    vms_failpoint("merge.overlay-removed");
+    merge->disk->merged = true;
+    /* An undo must go on even where the database cannot be written, and merging is what makes room
+     * where it is full. Merging twice is harmless. */
+    if (!merge->undo)
+        return vms_catalog_save_if_room(merge->catalog, merge->record, error);
+    vms_catalog_save(merge->catalog, merge->record, NULL);
+    return true;
+}
+
 bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr *domain,
                         VmsRecord *record, bool cancellable, GError **error)
 {
     GCancellable *stop = cancellable ? context->cancellable : NULL;
+    g_autoptr(GError) lost = NULL; /* the first one */
     resume_stalled(context, *domain, record);
     for (guint i = 0; i < record->disks->len; i++) {
         VmsRecordDisk *disk = record->disks->pdata[i];
-        Merge merge = {context, catalog, domain, record, disk, stop, !cancellable, false};
-        if (disk->merged)
+        Merge merge = {.context = context,
+                       .catalog = catalog,
+                       .domain = domain,
+                       .record = record,
+                       .disk = disk,
+                       .cancellable = stop,
+                       .undo = !cancellable};
+        g_autoptr(GError) cause = NULL;
+        if (disk->merged || merge_disk(&merge, &cause))
             continue;
-        if (!vms_check_cancelled(stop, error) || !merge_through(&merge, error))
-            return vms_prefix(error, "disk %s", disk->target);
-        vms_failpoint("merge.overlay-removed");
-        disk->merged = true;
-        /* An undo must go on even where the database cannot be written, and merging is what makes
-         * room where it is full. Merging twice is harmless. */
-        if (cancellable && !vms_catalog_save_if_room(catalog, record, error))
+        if (!merge.lost) {
+            g_propagate_error(error, g_steal_pointer(&cause));
             return false;
-        if (!cancellable)
-            vms_catalog_save(catalog, record, NULL);
+        }
+        if (!lost)
+            lost = g_steal_pointer(&cause);
     }
     resume_stalled(context, *domain, record);
+    if (lost) {
+        g_propagate_error(error, g_steal_pointer(&lost));
+        return false;
+    }
     vms_merge_set_begun(record, false); /* but all merged, as the disks say */
     return true;
 }

@@ -117,14 +117,15 @@ def test_merge_that_failed_is_no_snapshot_any_more(vmsnap, shut_off):
 
 
 def test_overlay_of_a_detached_disk_is_not_deleted(vmsnap, shut_off):
-    """P2: it is the only place of what was written since; it is kept until the disk is back."""
+    """P2: it is the only place of what was written since; it is kept until the disk is back. The others are merged."""
     record = vmsnap.create(shut_off.name)
-    [overlay] = [disk["overlay"] for disk in record["disks"] if disk["target"] == "vdb"]
-    vdb = domains.disk("vdb", overlay)
-    shut_off.domain.detachDeviceFlags(vdb, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
-    vmsnap.fails(REFUSED, "drop", shut_off.name, says=["vdb", overlay, "attach it again"])
-    assert Path(overlay).exists()
-    shut_off.domain.attachDeviceFlags(vdb, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    overlay, other = [disk["overlay"] for disk in record["disks"]]
+    vda = domains.disk("vda", overlay)
+    shut_off.domain.detachDeviceFlags(vda, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    vmsnap.fails(REFUSED, "drop", shut_off.name, says=["vda", overlay, "attach it again"])
+    assert Path(overlay).exists() and not Path(other).exists()
+    assert domains.sources(shut_off.domain) == {"vdb": shut_off.originals["vdb"]}
+    shut_off.domain.attachDeviceFlags(vda, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     vmsnap.run("drop", shut_off.name)
     assert not vmsnap.on_host(shut_off.name) and not Path(overlay).exists()
 
