@@ -86,6 +86,12 @@ bool vms_virt_fail(GError **error, const char *format, ...)
     return vms_fail(error, code_of(last), "%s: %s", prefix, last->message);
 }
 
+bool vms_virt_is_off(virDomainPtr domain)
+{
+    int active = virDomainIsActive(domain);
+    return active == 0 || (active < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN);
+}
+
 /* Paths of images mean files of the host that libvirtd runs on. "qemu:///system" names no host. */
 static bool check_local(virConnectPtr handle, GError **error)
 {

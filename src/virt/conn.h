@@ -19,6 +19,10 @@ unsigned long vms_conn_libvirt_version(VmsConn *conn); /* major*1000000 + minor*
 /* By name or UUID. NOT_FOUND lists close names or says how to list them. */
 virDomainPtr vms_conn_lookup(VmsConn *conn, const char *name, GError **error);
 
+/* Nothing of it runs: it is shut off, or was transient and is gone. False too where that cannot be
+ * asked. */
+bool vms_virt_is_off(virDomainPtr domain);
+
 /* Converts the calling thread's last libvirt error into *error with the nearest code and a prefix;
  * returns false. The only place where libvirt's errors are converted. */
 bool vms_virt_fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);

@@ -199,7 +199,7 @@ static bool look(VmsCow *cow, int64_t *give_up, bool *ret_ended, GError **error)
     g_autoptr(GError) cause = NULL;
     g_auto(VmsMigration) migration = {0};
     virDomainPtr domain = vms_rescue_domain(cow->rescue);
-    if (domain && virDomainIsActive(domain) == 0)
+    if (domain && vms_virt_is_off(domain))
         return vms_fail(error, VMS_ERROR_FAILED, "the guest ended while its memory was saved");
     if (!domain || !vms_qmp_migration(domain, &migration, &cause)) {
         if (!cow->told_gone)
@@ -232,8 +232,8 @@ static bool restore_settings(VmsCow *cow, GError **error)
         g_autoptr(GError) cause = NULL;
         virDomainPtr domain = vms_rescue_domain(cow->rescue);
         if (domain &&
-            (virDomainIsActive(domain) == 0 || ((!cow->started || vms_cow_cancel(domain, &cause)) &&
-                                                vms_cow_setup_undo(cow->setup, domain, &cause))))
+            (vms_virt_is_off(domain) || ((!cow->started || vms_cow_cancel(domain, &cause)) &&
+                                         vms_cow_setup_undo(cow->setup, domain, &cause))))
             return true;
         if (g_get_monotonic_time() > end)
             return vms_fail(error, VMS_ERROR_FAILED,

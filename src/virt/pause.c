@@ -54,7 +54,7 @@ int64_t vms_pause_begun_us(const VmsPause *pause)
 static bool is_over(virDomainPtr domain)
 {
     int state = VIR_DOMAIN_NOSTATE;
-    return virDomainResume(domain) == 0 || virDomainIsActive(domain) == 0 ||
+    return virDomainResume(domain) == 0 || vms_virt_is_off(domain) ||
            (virDomainGetState(domain, &state, NULL, 0) == 0 && state != VIR_DOMAIN_PAUSED);
 }
 

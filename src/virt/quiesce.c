@@ -107,7 +107,7 @@ static bool thaw_once(virDomainPtr domain, int timeout_s, unsigned *ret_filesyst
     vms_failpoint("freeze.thawed");
     if (count < 0)
         fail_agent(error, "thaw");
-    bool off = count < 0 && virDomainIsActive(domain) == 0;
+    bool off = count < 0 && vms_virt_is_off(domain);
     *ret_lost = *ret_lost || off || (count < 0 && !is_connected(domain));
     bool ok = count >= 0 || off || is_thawed(domain, code);
     if (ok) {

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "virt/overlay.h"
 
-#include <libvirt/virterror.h>
 #include <string.h>
 
 #define PIECE 65536 /* bytes that QEMU copies for a write, however small it is */
@@ -105,9 +104,8 @@ bool vms_throttle_set(virDomainPtr domain, const char *target, const char *plan,
 static bool is_gone(virDomainPtr domain, const char *target)
 {
     g_autofree char *live = NULL, *persistent = NULL;
-    int active = virDomainIsActive(domain);
-    if (active <= 0)
-        return active == 0 || virGetLastErrorCode() == VIR_ERR_NO_DOMAIN;
+    if (vms_virt_is_off(domain))
+        return true;
     return vms_overlay_where(domain, target, &live, &persistent, NULL) && !live;
 }
 

@@ -25,10 +25,10 @@ def test_killed_while_frozen(guest):
 
 
 @pytest.fixture
-def hold(blank, images):
+def hold(request, blank, images):
     """A running domain, and a function that pauses it by vmsnap's means for so many milliseconds."""
     image = domains.make_image(images / "held.qcow2", "qcow2", 8 << 20, 1)
-    domain = blank("held", [domains.disk("vda", image)])
+    domain = blank("held", [domains.disk("vda", image)], transient=getattr(request, "param", False))
     running = []
 
     def start(milliseconds):
@@ -57,6 +57,15 @@ def test_pause_of_a_paused_one(hold):
     hold.domain.suspend()
     assert hold(0).wait(60) == 0
     assert domains.state(hold.domain) == libvirt.VIR_DOMAIN_PAUSED
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["persistent", "transient"], indirect=True)
+def test_guest_ends_in_pause(hold):
+    """There is nothing to resume: no failure, even where libvirt does not know the domain any more."""
+    process = hold(2000)
+    hold.domain.destroy()
+    assert process.poll() is None
+    assert process.wait(120) == 0
 
 
 def test_killed_while_paused(hold):
