@@ -3,6 +3,7 @@
 in time, the overlays are merged, and the guest never loses a write. Where it was paused all the same it goes on."""
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -53,10 +54,10 @@ def unhurt(narrow, vmsnap):
 
 
 @contextlib.contextmanager
-def cramped(guest):
+def cramped(guest, free=40 * MIB):
     """Less room than the disk is large; when the snapshot was taken there was more."""
     root = guest.folder.parent
-    fill_up(root, 40 * MIB)
+    fill_up(root, free)
     try:
         yield
     finally:
@@ -64,12 +65,12 @@ def cramped(guest):
 
 
 class Writing:
-    """The guest writes so many MiB to a disk."""
+    """The guest writes so many MiB."""
 
-    def __init__(self, guest, mib, disk="a"):
+    def __init__(self, guest, mib, file="a/fast"):
         self.vm = guest.vm
         self.pid = self.vm.agent("exec", path="/bin/dd", capture_output=True, arg=[
-            "if=/dev/zero", f"of=/mnt/{disk}/fast", "bs=1M", f"count={mib}", "conv=notrunc,fsync"])["pid"]
+            "if=/dev/zero", f"of=/mnt/{file}", "bs=1M", f"count={mib}", "conv=notrunc,fsync"])["pid"]
 
     def succeeds(self):
         done = domains.wait_for(lambda: (now := self.vm.agent("exec-status", pid=self.pid))["exited"] and now, 60)
@@ -123,7 +124,7 @@ def test_room_for_the_merge(vmsnap, narrow, unhurt):
     vmsnap.create(narrow.name, "--memory=none")
     with cramped(narrow):
         process = watched(vmsnap.start("export", narrow.name, "--to", "dir", SLOW), narrow)
-        writing = Writing(narrow, 30, "b")
+        writing = Writing(narrow, 30, "b/fast")
         result = process.wait()
         assert result.status == NO_SPACE, result
         assert "it is paused until that is over" in result.err and "is given up" in result.err, result
@@ -155,7 +156,7 @@ def test_killed_while_it_waits(vmsnap, narrow, unhurt):
     """There is never much room here, so the guest waits for each merge of a thin disk. vmsnap dies meanwhile, and its
     helper too: recover resumes the guest, and says so first."""
     vmsnap.create(narrow.name, "--memory=none")
-    Writing(narrow, 30, "b").succeeds()
+    Writing(narrow, 30, "b/fast").succeeds()
     kill_alone(vmsnap.start("export", narrow.name, "--to", "dir"), lambda: is_paused(narrow))
     assert is_paused(narrow) and holds(vmsnap) == [(narrow.name,)]
     foretold = vmsnap.json("recover", "--dry-run")["guests"]
@@ -169,12 +170,30 @@ def test_killed_while_it_waits(vmsnap, narrow, unhurt):
 def test_killed_where_somebody_had_paused(vmsnap, narrow, unhurt):
     """Before the merge: not even recover resumes that guest."""
     vmsnap.create(narrow.name, "--memory=none")
-    Writing(narrow, 30, "b").succeeds()
+    Writing(narrow, 30, "b/fast").succeeds()
     narrow.domain.suspend()
     kill_alone(vmsnap.start("export", narrow.name, "--to", "dir"), lambda: narrow.domain.blockJobInfo("vdb", 0))
     done = vmsnap.json("recover")
     assert is_paused(narrow) and not done["guests"] and not vmsnap.on_host(narrow.name)
     narrow.domain.resume()
+
+
+def test_room_is_held_back(vmsnap, narrow, unhurt):
+    """What merging may need the guest does not get from a guard that is held either: it stands, and the merge has room."""
+    vmsnap.create(narrow.name, "--memory=none")
+    with cramped(narrow, 32 * MIB):
+        before = shutil.disk_usage(narrow.folder).free
+        process = watched(vmsnap.start("export", narrow.name, "--to", "dir", SLOW), narrow)
+        domains.wait_for(lambda: shutil.disk_usage(narrow.folder).free < before - 14 * MIB)
+        process.send(signal.SIGSTOP)
+        writing = Writing(narrow, 20, "b/other")
+        domains.wait_for(lambda: stalled(narrow), 60)
+        process.send(signal.SIGCONT)
+        result = process.wait()
+        assert result.status == NO_SPACE and "is given up" in result.err, result
+        writing.succeeds()
+        given_up(vmsnap, narrow, "overlay-")
+    assert narrow.vm.execute("/bin/rm", "/mnt/b/other")[0] == 0
 
 
 def test_no_more_than_allowed(vmsnap, narrow, unhurt):
