@@ -46,6 +46,8 @@ def libvirt_is_idle(domain):
         assert cow.qmp(domain.domain, query) == [], query
     status = cow.migration(domain.domain)
     assert status not in ("setup", "active", "cancelling", "device"), f"migration is {status}"
+    found = domain.limits()
+    assert domain.unlimited is None or found == domain.unlimited, f"disks are limited to {found}"
     found = cow.capabilities(domain.domain)
     assert domain.capabilities is None or found == domain.capabilities, f"QEMU has {found} on"
 

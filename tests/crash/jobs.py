@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is killed: for each job how it is prepared, its command, what must be so when recover is
 done, and that the same then succeeds. A snapshot that is left must be the cut, or be gone."""
+import contextlib
 import shutil
 
 import domains
-from tool import DONE, FAILED, NOT_FOUND
-from victims import beside
+from tool import DONE, FAILED, NO_SPACE, NOT_FOUND
+from victims import Writing, WritingOnce, beside
 
 DISKS = ("--memory=none", "--quiesce=off")
 LIVE = ("--memory=live", "--quiesce=off")
@@ -16,6 +17,8 @@ class Job:
     place = None  # kind of repository that it works on
     slow = False
     interrupted = None  # as by Ctrl-C, once it has passed this point
+    busy = False  # the domain writes all the time
+    ends = (DONE,)  # how it may, undisturbed
 
     def __init__(self, name, **options):
         self.name = name
@@ -35,6 +38,9 @@ class Job:
     def finish(self, shot, records):
         """After recover: judge what is left, do the same again, clear all."""
         raise NotImplementedError
+
+    def meanwhile(self, shot):
+        return Writing(shot.domain, shot.name) if self.busy else contextlib.nullcontext()
 
     def ready(self, shot):
         shot.domain = shot.world.domain(self.domain)
@@ -146,6 +152,27 @@ class Export(Job):
         world.judge(self.place)
 
 
+class GivenUp(Export):
+    """Its overlays outgrow what they may take: they are merged instead."""
+    options, ends = ("--growth=1M", "--limit-read=1M"), (DONE, NO_SPACE)
+
+    def meanwhile(self, shot):
+        return WritingOnce(shot.domain, shot.name, "export.exporting", 1 << 20)
+
+    def again(self, shot, records):
+        return False
+
+    def finish(self, shot, records):
+        world, name = shot.world, shot.domain.name
+        world.judge(self.place)
+        stored(shot, self.place, 0)
+        for record in records:
+            if "merge-begun" not in [note["code"] for note in record["notes"]]:
+                frozen(shot, record)
+            world.vmsnap.run("commit" if record["status"] == "exported" else "drop", name)
+        export_one(shot, self.place)
+
+
 class Commit(Job):
     def prepare(self, shot):
         create(shot)
@@ -220,7 +247,7 @@ class Restore(Job):
         """All that it makes; and takes it away."""
         copy, cut = domains.find("copy"), shot.source[2]
         running = bool(copy.isActive())
-        assert may_be_off or running == ("--memory" in self.options), "the copy does not run as it should"
+        assert may_be_off or running == bool({"--memory", "--start"} & set(self.options)), "the copy does not run as it should"
         if running:
             assert domains.state(copy) == 1, copy.state()
             copy.destroy()
@@ -243,7 +270,7 @@ class Restore(Job):
         assert not records
         copy, files = domains.find("copy"), domains.folder_files(shot.folder)
         if copy is not None:  # it was whole when vmsnap was killed
-            self.whole(shot, may_be_off=bool(shot.killed & {"qemu", "host"}))
+            self.whole(shot, bool(shot.killed & {"qemu", "host"}) or "--start" in self.options)
         else:
             assert not files, f"recover left {files} of a restore"
             kept = shot.world.kept_beside()
@@ -326,18 +353,24 @@ class Prune(Forget):
     def finish(self, shot, records):
         assert not records
         self.compare_one(shot)
+        torn = shot.world.torn(self.place)
         shot.world.vmsnap.run(*self.args(shot))
+        assert not any(path.exists() for path in torn), torn
         assert set(shot.world.stored_ids(self.place)) == set(shot.world.known[self.place])
         self.compare_one(shot)
 
 
 class Recover(Job):
-    """Of another job that was killed at a point first, so not every run has the same to do."""
+    """Of another job that was killed at a point first, so not every run has the same to do; or always
+    at one point, together with its helpers."""
+    at = None
+
     def prepare(self, shot):
-        first = shot.choose(lambda dice: shot.matrix.aim(self.base, dice, "vmsnap"))
+        first = shot.choose(lambda dice: ("vmsnap", self.at) if self.at else
+                            shot.matrix.aim(self.base, dice, "vmsnap"))
         self.base.ready(shot)
         self.base.prepare(shot)
-        shot.strike(self.base, *first, *self.base.args(shot))
+        shot.strike(self.base, *first, *self.base.args(shot), forlorn=bool(self.at))
 
     def args(self, shot):
         return ["recover"]
@@ -368,14 +401,20 @@ def all_jobs():
         Drop("drop"), Drop("drop-off", domain="off"), Drop("drop-memory", options=LIVE),
         Restore("restore", place="source-dir", options=("--no-memory",)),
         Restore("restore-memory", place="source-dir", memory=LIVE, options=("--memory",)),
+        Restore("restore-spool", place="source-dir", memory=LIVE, options=("--memory", "--spool")),
+        Restore("restore-start", place="source-dir", options=("--no-memory", "--start")),
         Restore("restore-interrupted", place="source-dir", memory=LIVE, options=("--memory",),
                 interrupted="restore.memory-next"),
         Restore("restore-images", place="images-source-dir", memory=LIVE, options=("--memory",),
                 export=("--format=qcow2",)),
         Create("create-interrupted", options=LIVE, interrupted="create.capturing"),
-        Create("create-beside", domain="beside"),
+        Create("create-beside", domain="beside"), Create("create-firmware", domain="firmware"),
+        Create("create-narrow", domain="narrow", options=LIVE, interrupted="create.switched"),
+        Export("export-narrow", domain="narrow", place="dir"), GivenUp("export-given-up", place="dir"),
+        Drop("drop-pressed", domain="slow", slow=True, busy=True),
         Restore("restore-beside", domain="beside", place="source-dir", options=("--no-memory",)),
-        Init("init"), Forget("forget", place="dir"), Prune("prune", place="dir"), Prune("prune-s3", place="s3"),
+        Init("init"), Forget("forget", place="dir"), Prune("prune", place="dir"),
+        Prune("prune-s3", place="s3"),
     ]
     if cow:
         jobs += [Create("create-cow", options=("--memory=cow", "--quiesce=off")),
@@ -389,4 +428,7 @@ def all_jobs():
                  *(["create-cow"] if cow else [])):
         jobs.append(Recover(f"recover-{name}", base=by[name], domain=by[name].domain,
                             place=by[name].place))
+    for name, at in (("export-narrow", "guard.paused:1"), ("create-firmware", "create.paused:1")):
+        jobs.append(Recover(f"recover-{at.partition(':')[0]}", base=by[name], domain=by[name].domain,
+                            place=by[name].place, at=at))
     return {job.name: job for job in jobs}

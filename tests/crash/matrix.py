@@ -55,7 +55,8 @@ class Matrix:
         shot = Shot(self, job, dice)
         job.ready(shot)
         job.prepare(shot)
-        found = points.trace(self.world.vmsnap, job.args(shot), job.interrupted)
+        with job.meanwhile(shot):
+            found = points.trace(self.world.vmsnap, job.args(shot), job.interrupted, job.ends)
         records = audit.at_rest(self.world, shot.domain, shot.dice)
         job.finish(shot, records)
         assert audit.at_rest(self.world, shot.domain, shot.dice) == []

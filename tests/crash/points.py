@@ -57,13 +57,13 @@ def interrupt(vmsnap, process, at, stopped=Path("/nonexistent")):
         time.sleep(0.002)
 
 
-def trace(vmsnap, args, interrupted=None):
+def trace(vmsnap, args, interrupted=None, ends=(DONE,)):
     """Undisturbed, or interrupted once it has passed that point."""
     process = vmsnap.start(*args, env=tracing(vmsnap))
     if interrupted:
         interrupt(vmsnap, process, interrupted)
     run = process.wait()
-    assert run.status in (DONE, INTERRUPTED if interrupted else DONE), run
+    assert run.status in (*ends, INTERRUPTED if interrupted else DONE), run
     return Traced(run.seconds, passed(vmsnap))
 
 

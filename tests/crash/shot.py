@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """One kill and all that is checked after it."""
+import contextlib
 import random
 
 import audit
@@ -18,6 +19,7 @@ class Shot:
         self.domain = self.place = self.cut = self.below = None
         self.killed, self.struck, self.chosen = set(), [], []
         self.kills = []  # (point's name, variant, of recover); they count once all is checked
+        self.lost = False  # by the last kill, the domain
         self.reached = self.hit = False  # ever; by the last kill
 
     def choose(self, aim):
@@ -27,14 +29,17 @@ class Shot:
         self.chosen.append(found)
         return found
 
-    def strike(self, job, variant, point, *args):
-        """job is the one that args are of, None for recover."""
+    def strike(self, job, variant, point, *args, forlorn=None):
+        """job is the one that args are of, None for recover. forlorn: as in Strike."""
         self.struck.append(f"{variant} {point}: {' '.join(str(arg) for arg in args)}")
         interrupted = job.interrupted if job else None
-        strike = Strike(self.world, self.domain, variant, point, self.dice, interrupted)
-        strike.run(*args)
-        result = strike.result
-        assert strike.done or result.status in (DONE, INTERRUPTED if interrupted else DONE), result
+        with job.meanwhile(self) if job else contextlib.nullcontext() as writing:
+            strike = Strike(self.world, self.domain, variant, point, self.dice, interrupted, writing,
+                            forlorn)
+            strike.run(*args)
+        self.lost = strike.lost
+        result, ends = strike.result, job.ends if job else (DONE,)
+        assert strike.done or result.status in (*ends, INTERRUPTED if interrupted else DONE), result
         self.matrix.passed(job, self.job, points.passed(self.world.vmsnap))
         if strike.done:
             self.kills.append((points.name_of(point), variant, args[0] == "recover"))
@@ -60,7 +65,7 @@ class Shot:
         self.reached = self.reached or self.hit
         domain = self.domain
         runs = domain.runs
-        if variant in ("qemu", "host") and runs and not domain.is_up():
+        if self.lost and runs and not domain.is_up():
             domain.runs = self.dice.random() < 0.5  # it is started again before recover, or after
             if domain.runs:
                 domain.start()

@@ -67,6 +67,7 @@ def main():
     except KeyboardInterrupt:
         print("interrupted", flush=True)
     found.tally.write()
+    found.world.close()
     print(report.table(found.tally.summary()))
     return 1 if found.tally.run["violations"] else 0
 

@@ -3,16 +3,21 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import libvirt
 
 import cow
 import domains
+import points
 from guest import LabError
 from live import Live
+from slow import SlowImage
 from tracked import MIB, Tracked
 
 DISKS = {"vda": "qcow2", "vdb": "raw"}
@@ -48,6 +53,17 @@ def compare(expected, path, share):
     assert done.returncode == 0, f"{path} does not hold what was written: {done.stdout}{done.stderr}"
 
 
+def rest(victim):
+    """It costs a fourth of a processor; its own clock stands still."""
+    if victim.is_up() and not victim.is_paused():
+        victim.domain.suspend()
+
+
+def go_on(victim):
+    if victim.is_up() and victim.is_paused():
+        victim.domain.resume()
+
+
 class Common:
     """What all of them share; runs is whether the domain has to run now."""
 
@@ -55,12 +71,17 @@ class Common:
         self.originals = domains.sources(self.domain, inactive=True)
         self.names = sorted(path.name for path in self.paths.values())
         self.capabilities = cow.capabilities(self.domain) if self.runs else None
+        self.unlimited = self.limits() if self.runs else None
 
     def is_up(self):
         return bool(self.domain.isActive())
 
     def is_paused(self):
         return domains.state(self.domain) != libvirt.VIR_DOMAIN_RUNNING
+
+    def is_quiet(self):
+        """Runs, and libvirt is not about to move it: QEMU dies of a write to disks that it gives up."""
+        return not self.is_paused() and self.domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE
 
     def pid(self):
         with contextlib.suppress(OSError, ValueError):
@@ -74,6 +95,11 @@ class Common:
             return {bitmap.get("name") for node in nodes for bitmap in node.get("dirty-bitmaps", [])}
         info = json.loads(domains.qemu_img("info", "--output=json", self.originals["vda"]))
         return {bitmap["name"] for bitmap in info["format-specific"]["data"].get("bitmaps", [])}
+
+    def limits(self):
+        """What the running domain's disks are limited to."""
+        return {target: {key: value for key, value in self.domain.blockIoTune(target).items() if value}
+                for target in self.paths}
 
     def gone(self):
         domains.remove(self.name)
@@ -89,12 +115,12 @@ class Blank(Common, Tracked):
     """Without an operating system: QEMU writes and flushes what it is told to. A raw file beside
     each disk is written the same, so that all of it can be compared at any time."""
 
-    def __init__(self, world, name, runs=True, size=8, data=3):
+    def __init__(self, world, name, runs=True, size=8, data=3, folder=None):
         """size and data of each disk in MiB."""
         self.runs = runs
         self.mirrors = {target: world.top / f"{name}-{target}.expected" for target in DISKS}
-        super().__init__(world.vmsnap, new_folder(world.top / name), name, DISKS, size=size * MIB,
-                         start=runs, to=world.to["dir"], data=data)
+        super().__init__(world.vmsnap, folder or new_folder(world.top / name), name, DISKS,
+                         size=size * MIB, start=runs, to=world.to["dir"], data=data)
         for target, mirror in self.mirrors.items():
             domains.qemu_img("convert", *(["-U"] if runs else []), "-f", self.formats[target], "-O",
                              "raw", self.paths[target], mirror)
@@ -106,12 +132,15 @@ class Blank(Common, Tracked):
             target, pattern = dice.choice(list(DISKS)), dice.randrange(1, 256)
             length = dice.choice((512, 4096, 65536, 100 << 10))
             offset = dice.randrange((self.size - length) // 512) * 512
-            self.io(target, f"write -P {pattern} {offset} {length}")
-            if self.is_up():
-                self.io(target, "flush")
-            with open(self.mirrors[target], "r+b") as file:
-                file.seek(offset)
-                file.write(bytes([pattern]) * length)
+            self.write_at(target, pattern, offset, length)
+
+    def write_at(self, target, pattern, offset, length):
+        self.io(target, f"write -P {pattern} {offset} {length}")
+        if self.is_up():
+            self.io(target, "flush")
+        with open(self.mirrors[target], "r+b") as file:
+            file.seek(offset)
+            file.write(bytes([pattern]) * length)
 
     def sums(self):
         return {target: domains.file_sha256(mirror) for target, mirror in self.mirrors.items()}
@@ -134,6 +163,93 @@ class Blank(Common, Tracked):
         pass
 
 
+class Narrow(Blank):
+    """On a small file system: for whatever is merged into its disks, which are thin, it has to wait."""
+
+    def __init__(self, world, name):
+        self.mount = new_folder(world.top / name)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m,mode=0711", name, self.mount], check=True)
+        super().__init__(world, name, folder=self.mount)
+
+    def gone(self):
+        super().gone()
+        subprocess.run(["umount", "-l", self.mount], check=True)
+
+
+class Slow(Blank):
+    """Its vdb takes little of what is merged, and it writes to that as fast as it may."""
+    RATE = 1 * MIB  # a second
+
+    def __init__(self, world, name):
+        super().__init__(world, name)
+        vmsnap = world.vmsnap
+        vmsnap.extra = "[merge]\npatience = 1"
+        vmsnap.write_config()
+
+    def define(self, start=False):
+        """The last that happens before it runs."""
+        self.slow = SlowImage(self.paths["vdb"], self.RATE)
+        super().define(start)
+
+    def settle_in(self):
+        super().settle_in()
+        self.names = sorted([*self.names, self.slow.real.name])
+
+    def gone(self):
+        super().gone()
+        self.slow.end()
+
+
+class Writing:
+    """By a thread, until it is told to end, or the guest is paused: a guest would write no more."""
+
+    def __init__(self, domain, seed):
+        self.domain, self.dice, self.error = domain, random.Random(seed), None
+        self.ending = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        try:
+            while not self.ending.is_set() and not self.domain.is_paused():
+                at = self.dice.randrange(32) * (64 << 10) + (4 << 20)
+                self.domain.write_at("vdb", self.dice.randrange(1, 256), at, 64 << 10)
+        except Exception as error:  # pylint: disable=broad-except
+            self.error = error
+
+    def end(self):
+        """What was written is known then."""
+        self.ending.set()
+        self.thread.join()
+        if self.error:
+            raise self.error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+
+class WritingOnce(Writing):
+    """So much at once, when vmsnap has passed a point. QEMU 7.2 can die of such a write while it ends a
+    block job, so there are no more."""
+
+    def __init__(self, domain, seed, point, size):
+        self.point, self.size = point, size
+        points.tracing(domain.vmsnap)  # nothing is passed yet
+        super().__init__(domain, seed)
+
+    def run(self):
+        try:
+            while not self.ending.is_set() and self.point not in points.passed(self.domain.vmsnap):
+                time.sleep(0.005)
+            if not self.ending.is_set():
+                self.domain.write_at("vdb", self.dice.randrange(1, 256), 4 << 20, self.size)
+        except Exception as error:  # pylint: disable=broad-except
+            self.error = error
+
+
 class Beside(Blank):
     """Shut off, with UEFI variables and a TPM's state, as it was when it ran for a moment."""
 
@@ -149,6 +265,20 @@ class Beside(Blank):
 
     def beside(self):
         return beside(self.name)
+
+
+class Firmware(Beside):
+    """Likewise, but that it runs, in its firmware."""
+
+    def __init__(self, world, name):  # pylint: disable=super-init-not-called
+        Blank.__init__(self, world, name)
+        assert len(self.beside()) >= 2, self.beside()
+
+    def rest(self):
+        rest(self)
+
+    def go_on(self):
+        go_on(self)
 
 
 class Linux(Common, Live):
@@ -169,13 +299,10 @@ class Linux(Common, Live):
         return None
 
     def rest(self):
-        """It costs a fourth of a processor; its own clock stands still."""
-        if self.is_up() and not self.is_paused():
-            self.domain.suspend()
+        rest(self)
 
     def go_on(self):
-        if self.is_up() and self.is_paused():
-            self.domain.resume()
+        go_on(self)
 
     def before_kill(self):
         """The last record that it said was synced."""

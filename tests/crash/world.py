@@ -2,6 +2,8 @@
 """What jobs work on: domains, repositories, and stored snapshots to restore."""
 import contextlib
 import json
+import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,8 +16,9 @@ import plain
 from libvirtd import Libvirtd
 from places import Places
 from points import ours
-from victims import Beside, Blank, Linux, kill_and_wait, new_folder
+from victims import Beside, Blank, Firmware, Linux, Narrow, Slow, kill_and_wait, new_folder
 
+STORED = re.compile(r"(config|((keys|index|locks|snapshots)|data/[0-9a-f]{2})/[0-9a-f]{64})(\.tmp-.{6})?")
 SPENT = 12  # snapshots, after which a repository has cost enough time
 
 
@@ -45,14 +48,15 @@ class World:
     # ---- domains ----
 
     def domain(self, kind):
-        """"blank", "off", "beside" (off, with more than disks), "big" (its disks are more than a part
-        of an upload) or "linux"; it runs, where it should, and no other Linux does."""
+        """"blank", "off", "beside" (off, with more than disks), "firmware" (that runs), "big" (its disks are more
+        than a part of an upload), "narrow" (there is little room), "slow" (as its vdb is) or "linux"; it runs, where it should, and no other Linux does."""
         if kind not in self._domains:
             name = f"{kind}{self.number}"
             domains.remove(name)
             size = {"size": 24, "data": 18} if kind == "big" else {}
-            self._domains[kind] = (Linux(self, name) if kind == "linux" else
-                                   Beside(self, name) if kind == "beside" else
+            special = {"linux": Linux, "beside": Beside, "firmware": Firmware,
+                       "narrow": Narrow, "slow": Slow}
+            self._domains[kind] = (special[kind](self, name) if kind in special else
                                    Blank(self, name, kind != "off", **size))
         for other in self._domains:
             if other != kind:
@@ -137,6 +141,18 @@ class World:
             found = domains.file_sha256(folder / target / "disk.raw")
             assert found == sha256, f"{target} of {snapshot} is not the cut's"
         shutil.rmtree(to)
+
+    def torn(self, kind):
+        """What torn writes have left in a repository in a directory, in which there is nothing else that
+        does not belong there. Old enough now to be dropped."""
+        folder = self.vmsnap.places[self.to[kind]].get("folder")
+        paths = [path for path in folder.rglob("*") if path.is_file()] if folder else []
+        for path in paths:
+            assert STORED.fullmatch(str(path.relative_to(folder))), f"{path} in a repository"
+        torn = [path for path in paths if ".tmp-" in path.name]
+        for path in torn:
+            os.utime(path, (1, 1))
+        return torn
 
     def judge(self, kind):
         """A repository is whole; locks that dead processes left do not count, as for restic. Of
