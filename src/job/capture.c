@@ -79,25 +79,36 @@ static bool make_files(VmsCapture *capture, GPtrArray *overlays, GError **error)
     return true;
 }
 
-static void on_cancelled(GCancellable *cancellable, void *domain)
+typedef struct {
+    virDomainPtr domain;
+    const char *memory_path;
+    int under_way; /* atomic; set by the thread that waits for the snapshot */
+} Live;
+
+/* Where it was cancelled before that, by that thread itself: it does not begin then. */
+static void on_cancelled(GCancellable *cancellable, void *data)
 {
-    vms_overlay_cancel(domain);
+    Live *live = data;
+    vms_overlay_cancel(live->domain, live->memory_path, &live->under_way);
 }
 
 static bool switch_live(VmsCapture *capture, GPtrArray *overlays, GError **error)
 {
     VmsRecord *record = capture->record;
     GCancellable *cancellable = capture->context->cancellable;
+    Live live = {.domain = capture->domain, .memory_path = record->memory_path};
     gulong handler = 0;
     if (cancellable)
-        handler =
-            g_cancellable_connect(cancellable, G_CALLBACK(on_cancelled), capture->domain, NULL);
+        handler = g_cancellable_connect(cancellable, G_CALLBACK(on_cancelled), &live, NULL);
     vms_progress_message(capture->context->progress,
                          "%s: saving memory while the guest runs, then a pause for the last pages",
                          record->domain);
     bool outrun = false;
-    bool ok = vms_overlay_switch_with_memory(capture->domain, capture->facts, overlays,
+    g_atomic_int_set(&live.under_way, true);
+    bool ok = vms_check_cancelled(cancellable, error) &&
+              vms_overlay_switch_with_memory(capture->domain, capture->facts, overlays,
                                              record->memory_path, &outrun, error);
+    g_atomic_int_set(&live.under_way, false);
     if (outrun)
         vms_record_add_note(record, "memory-outrun",
                             "the guest changed its memory faster than it could be written, and was "

@@ -61,11 +61,16 @@ static bool stand(VmsOverlayGuard *guard, virDomainPtr domain)
 
 void vms_overlay_guard_let_go(VmsOverlayGuard *guard)
 {
-    if (guard->held && vms_pause_end(g_steal_pointer(&guard->held), NULL)) {
+    g_autoptr(GError) cause = NULL;
+    if (guard->held && vms_pause_end(g_steal_pointer(&guard->held), &cause)) {
         vms_failpoint("guard.let-go");
         keep(guard, false);
         vms_failpoint("guard.forgotten");
     }
+    if (cause)
+        vms_progress_message(guard->context->progress,
+                             "%s: %s; \"vmsnap recover\" resumes it where that is possible again",
+                             guard->name, cause->message);
     g_clear_pointer(&guard->reserve, vms_reserve_free);
 }
 

@@ -20,7 +20,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CANCEL_TRIES 10
 #define POLL_US (G_USEC_PER_SEC / 10)
 #define RESUME_PATIENCE_US (60 * G_USEC_PER_SEC)
 #define END_PATIENCE_US (60 * G_USEC_PER_SEC)
@@ -137,10 +136,10 @@ static bool is_snapshot_job(virDomainPtr domain, unsigned long long *ret_bytes)
 
 /* Until then libvirt answers no question about the job: it would come only at the end, or after 30
  * s. */
-static bool is_begun(const Growth *growth)
+static bool is_begun(const char *path)
 {
     struct stat st;
-    return stat(growth->path, &st) == 0 && st.st_size > 0;
+    return stat(path, &st) == 0 && st.st_size > 0;
 }
 
 /* Pauses a guest that outruns the job: what is left to write then only shrinks. Libvirt resumes it
@@ -154,7 +153,7 @@ static void *watch_growth(void *data)
         g_cond_wait_until(&growth->wake, &growth->lock, g_get_monotonic_time() + POLL_US);
         bool stop = growth->stop;
         g_mutex_unlock(&growth->lock);
-        bool over = !stop && is_begun(growth) && is_snapshot_job(growth->domain, &bytes) &&
+        bool over = !stop && is_begun(growth->path) && is_snapshot_job(growth->domain, &bytes) &&
                     bytes > growth->limit && virDomainSuspend(growth->domain) == 0;
         if (over)
             vms_failpoint("live.outrun");
@@ -260,15 +259,13 @@ static bool cancel(virDomainPtr domain)
     return over;
 }
 
-/* The caller undoes the snapshot. */
-void vms_overlay_cancel(virDomainPtr domain)
+/* The caller undoes the snapshot. Before it begins libvirt may wait for somebody else's job. */
+void vms_overlay_cancel(virDomainPtr domain, const char *memory_path, const int *under_way)
 {
     unsigned long long bytes = 0;
-    for (int i = 0; i < CANCEL_TRIES; i++) {
-        if (is_snapshot_job(domain, &bytes) && cancel(domain))
-            return;
-        g_usleep(POLL_US); /* not started yet, or over any moment */
-    }
+    while (g_atomic_int_get(under_way) &&
+           !(is_begun(memory_path) && is_snapshot_job(domain, &bytes) && cancel(domain)))
+        g_usleep(POLL_US);
 }
 
 /* *ret_known: libvirt has answered. It does not while the job begins. */

@@ -51,8 +51,9 @@ uint64_t vms_overlay_memory_need(const VmsFacts *facts);
 
 /* Cancels a running vms_overlay_switch_with_memory from another thread, and waits for its end. The
  * guest is paused for that moment. Not once QEMU has stopped it for its last pages: then it ends by
- * itself, and may succeed. */
-void vms_overlay_cancel(virDomainPtr domain);
+ * itself, and may succeed. *under_way (atomic) is true from before that was called until it has
+ * returned: for so long it is tried. */
+void vms_overlay_cancel(virDomainPtr domain, const char *memory_path, const int *under_way);
 
 /* libvirt goes on with a snapshot whose client was killed: cancels it as above and waits until it
  * has ended, for a minute (LOCKED). True at once where there is none, or the domain is off. */

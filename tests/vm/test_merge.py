@@ -167,7 +167,9 @@ def test_disk_ejected(slow):
     cow.qmp(slow.domain, "device_del", id="ua-sda")
     domains.wait_for(lambda: not domains.sources(slow.domain))
     result = process.wait()
-    if result.status != DONE:
+    if result.status == DONE:
+        assert slow.slow.real.read_bytes() == slow.expected
+    else:
         assert "has the disk no more" in result.err, result
         [snapshot] = slow.vmsnap.on_host(slow.name)
         assert domains.sources(slow.domain, inactive=True)["sda"] == snapshot["disks"][0]["overlay"]

@@ -2,8 +2,10 @@
 """The steps of src/virt one at a time, on a guest of their own whose memory is never at rest."""
 import json
 import os
+import select
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -37,6 +39,7 @@ class Steps(Watched):
         self.originals = self.vm.disks(inactive=True)
         self.dir = folder
         self.memory = folder / "memory"
+        self.speed = self.domain.migrateGetMaxSpeed()
 
     def start(self, *args, env=None):
         return subprocess.Popen([TOOL, self.name, *(str(arg) for arg in args)],
@@ -69,18 +72,18 @@ class Steps(Watched):
             assert self.commit(target).json == {}
         assert self.both() == self.originals
 
-    def save_slowly(self, cancel_ms, suspend=False):
+    def save_slowly(self, cancel_ms, suspend=False, started=lambda: None):
         """Memory, as onto a disk that is slower than the guest dirties."""
-        speed = self.domain.migrateGetMaxSpeed()
         process = self.start("switch-memory", self.dir, self.memory, cancel_ms)
+        started()
         # A question that comes before libvirt has begun to write waits for the end of the job.
-        domains.wait_for(lambda: self.memory.exists() and self.memory.stat().st_size > 1 << 20, 30,
-                         0.001)
+        domains.wait_for(lambda: process.poll() is not None or
+                         self.memory.exists() and self.memory.stat().st_size > 1 << 20, 30, 0.001)
         self.domain.migrateSetMaxSpeed(48)  # MiB/s
         if suspend:
             self.domain.suspend()
         out, _ = process.communicate(timeout=100)
-        self.domain.migrateSetMaxSpeed(speed)
+        self.domain.migrateSetMaxSpeed(self.speed)
         return Answer(process.returncode, out)
 
     def repair(self):
@@ -207,6 +210,31 @@ def test_cancelled_memory(steps):
     assert steps.both() == steps.originals
     assert steps.beat().tick > beat.tick
     steps.writes_on()
+
+
+def test_cancelled_before_it_begins(steps):
+    """Somebody else's job is in the way, for as long as nobody reads what it writes."""
+    domains.wait_for(lambda: steps.vm.state()["memory"]["pages"] == 320 << 8, 60)
+    fifo = steps.dir / "dump"
+    os.mkfifo(fifo)
+    with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as dump:
+        flags = libvirt.VIR_DUMP_MEMORY_ONLY | libvirt.VIR_DUMP_LIVE
+        dumping = threading.Thread(target=steps.domain.coreDump, args=[str(fifo), flags])
+        dumping.start()
+        select.select([dump], [], [], 60)
+        os.set_blocking(dump.fileno(), True)
+
+        def end_the_other():
+            domains.wait_for(steps.memory.exists)
+            time.sleep(2)  # it is cancelled before that
+            while dump.read(1 << 20):
+                pass
+            dumping.join()
+            fifo.unlink()
+        answer = steps.save_slowly(1, started=end_the_other)
+    assert answer.status != 0 and "canceled" in answer.out, answer.out
+    assert domains.folder_files(steps.dir) == []
+    assert steps.both() == steps.originals
 
 
 @pytest.mark.parametrize("since", ["before", "meanwhile"])

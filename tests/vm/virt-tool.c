@@ -171,6 +171,8 @@ typedef struct {
     virDomainPtr domain;
     GCancellable *cancellable;
     int after_ms;
+    const char *memory_path;
+    int under_way; /* atomic */
 } Canceller;
 
 static void *cancel_later(void *data)
@@ -180,17 +182,21 @@ static void *cancel_later(void *data)
     if (canceller->cancellable)
         g_cancellable_cancel(canceller->cancellable);
     else
-        vms_overlay_cancel(canceller->domain);
+        vms_overlay_cancel(canceller->domain, canceller->memory_path, &canceller->under_way);
     return NULL;
 }
 
 static bool with_memory(Tool *tool, const VmsFacts *facts, GPtrArray *overlays, GError **error)
 {
-    Canceller canceller = {.domain = tool->domain, .after_ms = atoi(tool->args[2])};
+    Canceller canceller = {.domain = tool->domain,
+                           .after_ms = atoi(tool->args[2]),
+                           .memory_path = tool->args[1],
+                           .under_way = true};
     GThread *thread = canceller.after_ms ? g_thread_new("cancel", cancel_later, &canceller) : NULL;
     bool outrun = false;
     bool ok = vms_overlay_switch_with_memory(tool->domain, facts, overlays, tool->args[1], &outrun,
                                              error);
+    g_atomic_int_set(&canceller.under_way, false);
     vms_json_writer_member_bool(tool->out, "outrun", outrun);
     if (thread)
         g_thread_join(thread);
