@@ -134,6 +134,8 @@ VmsCompressStream *vms_compress_stream_new(int level, VmsCompressFunc func, void
 
     stream->context = new_compressor();
     ZSTD_CCtx_setParameter(stream->context, ZSTD_c_compressionLevel, level);
+    /* Beside whoever feeds it; where the library has no threads, it does not. */
+    ZSTD_CCtx_setParameter(stream->context, ZSTD_c_nbWorkers, 1);
     stream->func = func;
     stream->user = user;
     stream->out = g_malloc(PIECE);

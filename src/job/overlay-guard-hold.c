@@ -141,12 +141,12 @@ bool vms_overlay_guard_hold(VmsOverlayGuard *guard, virDomainPtr domain)
         closely = see_to_merge(guard, domain);
     else if (resting)
         vms_overlay_guard_let_go(guard);
-    else if (guard->reserve)
+    else if (guard->reserve && guard->runs)
         vms_growth_hold_back(guard->disks, guard->reserve);
     g_mutex_lock(&guard->mutex);
     bool tight = guard->tight && merging && closely;
     g_mutex_unlock(&guard->mutex);
-    if (domain)
+    if (domain && guard->runs)
         see_to_guest(guard, domain, tight);
     return closely;
 }

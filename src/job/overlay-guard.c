@@ -105,7 +105,7 @@ static void arm(VmsOverlayGuard *guard, const VmsGrowth *now)
     }
 }
 
-static void judge(VmsOverlayGuard *guard, virDomainPtr domain)
+static void judge(VmsOverlayGuard *guard)
 {
     g_auto(VmsGrowth) now = {0};
     g_mutex_lock(&guard->mutex);
@@ -116,7 +116,7 @@ static void judge(VmsOverlayGuard *guard, virDomainPtr domain)
         return;
     if (now.percent >= VMS_GROWTH_WARN)
         warn(guard, &now);
-    if (now.percent >= VMS_GROWTH_STOP && (!domain || virDomainIsActive(domain) != 0))
+    if (now.percent >= VMS_GROWTH_STOP && guard->runs)
         vms_overlay_guard_stop(guard, now.by_limit ? "overlay-growth" : "overlay-room",
                                vms_growth_text(&now));
     else
@@ -160,8 +160,9 @@ static void *run(void *data)
         unsigned asked = guard->asked;
         g_mutex_unlock(&guard->mutex);
         virDomainPtr domain = vms_rescue_domain(guard->rescue);
-        follow(guard, domain);
-        judge(guard, domain);
+        guard->runs = !domain || virDomainIsActive(domain) != 0;
+        follow(guard, guard->runs ? domain : NULL);
+        judge(guard);
         bool closely = vms_overlay_guard_hold(guard, domain);
         int64_t next = g_get_monotonic_time() + (closely ? LOOK_CLOSELY_US : LOOK_US);
         ending = sleep_until(guard, next, asked);

@@ -52,6 +52,15 @@ static bool on_change(void *user, uint64_t offset, uint64_t length, GError **err
     return true;
 }
 
+/* Whole, again where only what has changed was selected. */
+static bool open_input(Disk *d, GError **error)
+{
+    vms_input_free(d->input);
+    d->input =
+        vms_input_disk(d->disk->base, d->disk->base_format, d->store->context->cancellable, error);
+    return d->input;
+}
+
 static VmsContent *read_input(Disk *d, uint64_t done, GError **error)
 {
     const VmsStoreDisk *store = d->store;
@@ -99,17 +108,71 @@ static bool patch(VmsContent *content, const VmsContent *fresh, const VmsChunkRu
     return true;
 }
 
-static bool store_changed(Disk *d, const VmsParentDisk *parent, const Changed *changed,
-                          VmsId *ret_subtree, GError **error)
+/* The parent's list is read while the image is asked what has changed, and while that is read: for
+ * a large disk the list takes longer than what has changed. */
+typedef struct {
+    const Disk *disk;
+    const VmsTrack *track;
+    VmsParentDisk parent;
+    const char *reason; /* why it cannot be built upon */
+    char *text;
+    GError *error;
+    bool ok;
+} ParentLoad;
+
+static void *load_parent(void *data)
+{
+    ParentLoad *load = data;
+    const VmsStoreDisk *store = load->disk->store;
+    load->ok = vms_parent_disk_load(store->repo, load->track->snapshot, load->track->parent,
+                                    load->disk->disk, store->transfer->chunk_size,
+                                    store->context->cancellable, &load->parent, &load->reason,
+                                    &load->text, &load->error);
+    return NULL;
+}
+
+static void parent_load_clear(ParentLoad *load)
+{
+    vms_parent_disk_clear(&load->parent);
+    g_free(load->text);
+    g_clear_error(&load->error);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ParentLoad, parent_load_clear)
+
+/* *ret_fresh: the ids of the chunks that have changed; NULL where none has. */
+static bool read_changed(Disk *d, const VmsTrack *track, Changed *changed, VmsContent **ret_fresh,
+                         GError **error)
+{
+    if (!vms_tracking_changes(track, d->disk, on_change, changed, d->store->context->cancellable,
+                              error))
+        return false;
+    vms_input_disk_select(d->input, changed->runs);
+    return vms_chunk_runs_chunks(changed->runs) == 0 ||
+           (*ret_fresh = read_input(d, d->disk->capacity - d->input->size, error));
+}
+
+/* True with load->reason set: all of the disk must be read, whatever has changed. */
+static bool read_both(Disk *d, ParentLoad *load, Changed *changed, VmsContent **ret_fresh,
+                      GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    GThread *thread = g_thread_new("vms-parent", load_parent, load);
+    bool ok = read_changed(d, load->track, changed, ret_fresh, &cause);
+    g_thread_join(thread);
+    if (!load->ok)
+        g_propagate_error(error, g_steal_pointer(&load->error));
+    else if (!load->reason && !ok)
+        g_propagate_error(error, g_steal_pointer(&cause));
+    return load->ok && (load->reason || ok);
+}
+
+static bool save_changed(const Disk *d, const VmsParentDisk *parent, const VmsContent *fresh,
+                         const VmsChunkRuns *runs, VmsId *ret_subtree, GError **error)
 {
     bool differ = false;
-    uint64_t chunks = vms_chunk_runs_chunks(changed->runs);
-    vms_input_disk_select(d->input, changed->runs);
-    if (chunks > 0) {
-        g_autoptr(VmsContent) fresh = read_input(d, d->disk->capacity - d->input->size, error);
-        if (!fresh || !patch(parent->content, fresh, changed->runs, &differ, error))
-            return false;
-    }
+    if (fresh && !patch(parent->content, fresh, runs, &differ, error))
+        return false;
     /* The same bytes are the same folder, with its old time: restic and we store no second one. */
     *ret_subtree = parent->subtree;
     return !differ || save_folder(d, parent->content, ret_subtree, error);
@@ -119,9 +182,6 @@ static bool store_changed(Disk *d, const VmsParentDisk *parent, const Changed *c
 static bool try_changed(Disk *d, VmsId *ret_subtree, bool *ret_done, GError **error)
 {
     const VmsStoreDisk *store = d->store;
-    g_auto(VmsParentDisk) parent = {0};
-    g_autofree char *text = NULL;
-    const char *reason = NULL;
     VmsTrack track;
     *ret_done = false;
     if (!vms_tracking_find(store->scope, store->record, d->disk, store->context->cancellable,
@@ -131,20 +191,18 @@ static bool try_changed(Disk *d, VmsId *ret_subtree, bool *ret_done, GError **er
         vms_store_disk_full(store->manifest, d->stored, track.reason, NULL);
         return true;
     }
-    if (!vms_parent_disk_load(store->repo, track.snapshot, track.parent, d->disk,
-                              store->transfer->chunk_size, store->context->cancellable, &parent,
-                              &reason, &text, error))
-        return false;
-    if (reason) {
-        vms_store_disk_full(store->manifest, d->stored, reason, text);
-        return true;
-    }
     g_autoptr(VmsChunkRuns) runs =
         vms_chunk_runs_new(d->disk->capacity, store->transfer->chunk_size);
+    g_autoptr(VmsContent) fresh = NULL;
     Changed changed = {.runs = runs};
-    if (!vms_tracking_changes(&track, d->disk, on_change, &changed, store->context->cancellable,
-                              error) ||
-        !store_changed(d, &parent, &changed, ret_subtree, error))
+    g_auto(ParentLoad) load = {.disk = d, .track = &track};
+    if (!read_both(d, &load, &changed, &fresh, error))
+        return false;
+    if (load.reason) {
+        vms_store_disk_full(store->manifest, d->stored, load.reason, load.text);
+        return open_input(d, error);
+    }
+    if (!save_changed(d, &load.parent, fresh, runs, ret_subtree, error))
         return false;
     char hex[VMS_ID_HEX_LEN + 1];
     vms_id_hex(&track.snapshot->id, hex);
@@ -172,10 +230,9 @@ static bool run(Disk *d, VmsId *ret_subtree, GError **error)
 bool vms_store_disk(const VmsStoreDisk *store, const VmsRecordDisk *disk, VmsId *ret_subtree,
                     uint64_t *ret_zero, GError **error)
 {
-    g_autoptr(VmsInput) input =
-        vms_input_disk(disk->base, disk->base_format, store->context->cancellable, error);
-    Disk d = {.store = store, .disk = disk, .input = input};
-    bool ok = input && run(&d, ret_subtree, error);
+    Disk d = {.store = store, .disk = disk};
+    bool ok = open_input(&d, error) && run(&d, ret_subtree, error);
+    vms_input_free(d.input);
     *ret_zero = d.zero;
     return ok;
 }

@@ -137,7 +137,7 @@ def older_catalog(domain):
             f"ALTER TABLE {table} DROP COLUMN {column};" for table, column in [
                 ("snapshots", "was_running"), ("snapshots", "sequence"), *(("disks", column) for column in (
                     "chain", "bitmap", "tracking", "parent", "bytes_changed", "full_reason", "pressed"))])
-            + "DROP TABLE restored_files; DROP TABLE restores; DROP TABLE exports;"
+            + "DROP TABLE holds; DROP TABLE restored_files; DROP TABLE restores; DROP TABLE exports;"
             "PRAGMA user_version = 3;")
 
 
