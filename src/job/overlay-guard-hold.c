@@ -38,9 +38,10 @@ static bool stand(VmsOverlayGuard *guard, virDomainPtr domain)
     if (state == VIR_DOMAIN_PAUSED)
         return true;
     vms_failpoint("guard.pausing");
-    bool kept = keep(guard, true);
+    /* Where the catalog has no room for it, the merge needs room all the more. */
+    keep(guard, true);
     vms_failpoint("guard.kept");
-    VmsPause *pause = kept ? vms_pause_new(domain, NULL) : NULL;
+    VmsPause *pause = vms_pause_new(domain, NULL);
     if (!pause) /* what became of it is not known: it stays kept */
         return false;
     if (!vms_pause_is_ours(pause)) { /* somebody was faster */

@@ -27,7 +27,7 @@ struct VmsOverlayGuard {
     VmsReserve *reserve;     /* nullable */
     VmsThreshold *threshold; /* nullable; of followed */
     virDomainPtr followed;
-    bool runs; /* the guest, at the last look, or nobody knows */
+    bool runs;      /* the guest, at the last look, or nobody knows */
     uint64_t armed; /* what was left when thresholds were set; 0: none are */
     VmsPause *held; /* until the merge is over; nullable */
     bool told_stuck;
