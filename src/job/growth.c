@@ -133,6 +133,7 @@ static void judge_system(const System *system, VmsGrowth *growth)
     unsigned percent = percent_of(system->taken + system->merge, room);
     growth->taken += system->taken;
     growth->merge += system->merge;
+    growth->thin += system->thin;
     growth->least = MIN(growth->least, system->free);
     if (system->merge > 0)
         growth->spare = MIN(growth->spare, system->free - MIN(system->merge, system->free));

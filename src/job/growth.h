@@ -26,6 +26,7 @@ typedef struct {
 typedef struct {
     uint64_t taken;   /* bytes of all overlays on disk */
     uint64_t merge;   /* bytes that merging them may need */
+    uint64_t thin;    /* bytes that the images below can still grow by, whatever the guest writes */
     uint64_t limit;   /* bytes allowed; VMS_GROWTH_AUTO: no limit but room */
     uint64_t free;    /* bytes that QEMU can still have on the fullest of the file systems */
     uint64_t least;   /* likewise on the one that has fewest */

@@ -88,22 +88,31 @@ static void shrink(VmsOverlayGuard *guard)
         vms_reserve_shrink(guard->reserve, (all.spare - LEAST_SPARE) / 2);
 }
 
-/* What the merge needs is not the guest's. True where it needs any. */
+static void set_tight(VmsOverlayGuard *guard, bool tight)
+{
+    g_mutex_lock(&guard->mutex);
+    guard->tight = tight;
+    g_mutex_unlock(&guard->mutex);
+}
+
+/* What the merge needs is not the guest's. True where it needs any, or would if the guest wrote:
+ * that it needs none at the moment, in the middle of a merge, is no reason to let the guest take
+ * all. */
 static bool see_to_merge(VmsOverlayGuard *guard, virDomainPtr domain)
 {
     g_auto(VmsGrowth) now = {0};
     shrink(guard);
-    if (!vms_growth_measure(guard->disks, VMS_GROWTH_AUTO, NULL, &now, NULL) || now.merge == 0) {
+    bool known = vms_growth_measure(guard->disks, VMS_GROWTH_AUTO, NULL, &now, NULL);
+    if (!known || now.thin == 0 || (now.merge == 0 && now.least >= LEAST_SPARE)) {
         vms_overlay_guard_let_go(guard);
-        return false;
+        set_tight(guard, false);
+        return known && now.thin > 0;
     }
     if (guard->held || now.spare >= LEAST_SPARE || !domain || !stand(guard, domain))
         return true;
     g_clear_pointer(&guard->reserve, vms_reserve_free);
     vms_failpoint("guard.room-given-up");
-    g_mutex_lock(&guard->mutex);
-    guard->tight = true;
-    g_mutex_unlock(&guard->mutex);
+    set_tight(guard, true);
     return true;
 }
 
