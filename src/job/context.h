@@ -7,11 +7,12 @@
 #include "virt/conn.h"
 
 typedef struct {
-    const VmsConfig *config;   /* borrowed */
-    const char *uri;           /* libvirt connection; NULL: libvirt's default */
-    uint64_t growth;           /* of overlays while a job works, bytes (job/growth.h) */
-    uint64_t limit_upload;     /* bytes per second that stores take; 0: no limit */
-    VmsProgress *progress;     /* nullable */
+    const VmsConfig *config; /* borrowed */
+    const char *uri;         /* libvirt connection; NULL: libvirt's default */
+    uint64_t growth;         /* of overlays while a job works, bytes (job/growth.h) */
+    bool is_guarded;         /* a guest that stands for want of room is seen to (overlay-guard.h) */
+    uint64_t limit_upload;   /* bytes per second that stores take; 0: no limit */
+    VmsProgress *progress;   /* nullable */
     GCancellable *cancellable; /* cancelled by SIGINT, SIGTERM */
     VmsConn *conn;             /* opened on first use, by vms_context_conn */
 } VmsContext;

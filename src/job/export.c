@@ -153,6 +153,7 @@ static bool merge(VmsExportJob *e, GError **error)
     do
         ok = vms_overlays_merge(e->context, e->catalog, &e->domain, e->record, true, &cause);
     while (!ok && vms_overlay_guard_again(e->guard, &cause));
+    vms_overlay_guard_rest(e->guard, false);
     vms_failpoint("export.overlays-merged");
     ok = ok && vms_overlays_remove_side_files(e->record, &cause);
     vms_failpoint("export.files-removed");

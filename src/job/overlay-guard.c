@@ -234,6 +234,7 @@ void vms_overlay_guard_rest(VmsOverlayGuard *guard, bool merging)
     guard->watching = false;
     guard->resting = true;
     guard->merging = merging && guard->mergeable;
+    guard->context->is_guarded = guard->merging && guard->thread;
     guard->poked = true;
     unsigned asked = ++guard->asked;
     g_cond_signal(&guard->wake);
@@ -311,6 +312,7 @@ bool vms_overlay_guard_give_up(VmsOverlayGuard *guard, VmsCatalog *catalog, VmsR
     do
         merged = vms_merge_end(guard->context, catalog, record, VMS_STATUS_FAILED, reason, &cause);
     while (!merged && vms_overlay_guard_again(guard, &cause));
+    vms_overlay_guard_rest(guard, false);
     vms_overlay_guard_note(guard, record);
     vms_catalog_save(catalog, record, NULL);
     char *text =

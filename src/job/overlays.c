@@ -112,9 +112,12 @@ static bool check_not_lost(virDomainPtr domain, const VmsRecordDisk *disk, GErro
                             disk->base, disk->overlay);
 }
 
-/* A guest that stands because an image could not grow goes on where there is room again (P1). */
+/* A guest that stands because an image could not grow goes on where there is room again (P1). Not
+ * where a guard has just made that room, for the merge. */
 static void resume_stalled(VmsContext *context, virDomainPtr domain, VmsRecord *record)
 {
+    if (context->is_guarded)
+        return;
     g_autoptr(GPtrArray) left = vms_growth_disks(record);
     g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
     for (guint i = 0; i < record->disks->len; i++) {
