@@ -127,9 +127,12 @@ def test_room_for_the_merge(vmsnap, narrow, unhurt):
         writing = Writing(narrow, 30, "b/fast")
         result = process.wait()
         assert result.status == NO_SPACE, result
-        assert "it is paused until that is over" in result.err and "is given up" in result.err, result
+        # Either the guard was faster, or QEMU with the guest's next write.
+        paused = "it is paused until that is over" in result.err
+        assert paused or "it runs on" in result.err, result
+        assert "is given up" in result.err, result
         writing.succeeds()
-        assert "paused-for-merge" in given_up(vmsnap, narrow, "overlay-")
+        assert ("paused-for-merge" if paused else "resumed-with-room") in given_up(vmsnap, narrow, "overlay-")
         unhurt.now()
 
 
