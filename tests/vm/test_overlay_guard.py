@@ -89,6 +89,14 @@ def watched(process, guest):
     return process
 
 
+def holding_back(vmsnap, guest):
+    """An export whose guard holds back what merging may need."""
+    before = shutil.disk_usage(guest.folder).free
+    process = watched(vmsnap.start("export", guest.name, "--to", "dir", SLOW), guest)
+    domains.wait_for(lambda: shutil.disk_usage(guest.folder).free < before - 14 * MIB)
+    return process
+
+
 def stalled(guest):
     return guest.domain.state() == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]
 
@@ -185,9 +193,7 @@ def test_room_is_held_back(vmsnap, narrow, unhurt):
     """What merging may need the guest does not get from a guard that is held either: it stands, and the merge has room."""
     vmsnap.create(narrow.name, "--memory=none")
     with cramped(narrow, 32 * MIB):
-        before = shutil.disk_usage(narrow.folder).free
-        process = watched(vmsnap.start("export", narrow.name, "--to", "dir", SLOW), narrow)
-        domains.wait_for(lambda: shutil.disk_usage(narrow.folder).free < before - 14 * MIB)
+        process = holding_back(vmsnap, narrow)
         process.send(signal.SIGSTOP)
         writing = Writing(narrow, 20, "b/other")
         domains.wait_for(lambda: stalled(narrow), 60)
@@ -215,7 +221,7 @@ def test_standing_guest_goes_on(vmsnap, narrow, unhurt):
     """The guard comes too late, because it was held: QEMU has paused the guest."""
     vmsnap.create(narrow.name, "--memory=none")
     with cramped(narrow):
-        process = watched(vmsnap.start("export", narrow.name, "--to", "dir", SLOW), narrow)
+        process = holding_back(vmsnap, narrow)
         process.send(signal.SIGSTOP)
         writing = Writing(narrow, 46)
         domains.wait_for(lambda: stalled(narrow), 60)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Running vmsnap as its user does: from outside, with a configuration of its own."""
 import contextlib
-import ctypes
-import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -74,6 +73,18 @@ def look_at(pid):
     return "\n".join(lines)
 
 
+def peak(pid):
+    """Bytes that it, or a child of it, had in memory at most so far. Not ru_maxrss, which begins with that of
+    whoever started it."""
+    most = 0
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        most = int(found[1]) * 1024 if found else 0
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            most = max([most, *map(peak, (task / "children").read_text().split())])
+    return most
+
+
 @contextlib.contextmanager
 def stopped(pid):
     """That process does nothing meanwhile."""
@@ -89,11 +100,7 @@ class Process:
     """A running command; its output goes to files, so it never waits for us."""
 
     def __init__(self, folder, args, env):
-        self.args, self.begin = args, time.monotonic()
-        # A program begins with the peak of whoever started it: only what is resident now may count.
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
+        self.args, self.begin, self.look, self.peak = args, time.monotonic(), 0, 0
         self.files = [open(folder / f"{name}.{os.getpid()}", "w+b") for name in ("out", "err")]
         self.popen = subprocess.Popen([PROGRAM, *args], stdin=subprocess.DEVNULL,
                                       stdout=self.files[0], stderr=self.files[1], env=env)
@@ -111,9 +118,10 @@ class Process:
 
     def running(self):
         if self.popen.returncode is None:
-            pid, status, self.usage = os.wait4(self.popen.pid, os.WNOHANG)
-            if pid:
-                self.popen.returncode = os.waitstatus_to_exitcode(status)
+            if time.monotonic() >= self.look:
+                self.peak = max(self.peak, peak(self.popen.pid))
+                self.look = time.monotonic() + 0.05
+            if self.popen.poll() is not None:
                 self.end = time.monotonic()
         return self.popen.returncode is None
 
@@ -133,7 +141,7 @@ class Process:
             texts.append(file.read().decode())
             file.close()
         return Run(self.args, self.popen.returncode, *texts, self.end - self.begin,
-                   self.usage.ru_maxrss * 1024)
+                   self.peak)
 
 
 class Vmsnap:
