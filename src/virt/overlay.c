@@ -17,9 +17,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libvirt/virterror.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NUMBER_TRIES 16
 #define POLL_US (G_USEC_PER_SEC / 10)
 #define RESUME_PATIENCE_US (60 * G_USEC_PER_SEC)
 #define END_PATIENCE_US (60 * G_USEC_PER_SEC)
@@ -72,13 +74,25 @@ static char *snapshot_xml(const VmsFacts *facts, GPtrArray *overlays, const char
     return g_string_free(xml, FALSE);
 }
 
+/* A libvirtd that was killed may have given QEMU a block node without having written down that its
+ * number is taken. Nothing has been switched then, and each try takes the next number. */
+static bool is_number_taken(void)
+{
+    const char *message = virGetLastErrorMessage();
+    return message && strstr(message, "Duplicate nodes with node-name");
+}
+
 static bool take(virDomainPtr domain, const char *xml, unsigned flags, const char *what,
                  GError **error)
 {
-    virDomainSnapshotPtr snapshot = virDomainSnapshotCreateXML(
-        domain, xml,
-        flags | VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC | VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT |
-            VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA);
+    virDomainSnapshotPtr snapshot = NULL;
+    flags |= VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC | VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT |
+             VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA;
+    for (int i = 0; i < NUMBER_TRIES && !snapshot; i++) {
+        snapshot = virDomainSnapshotCreateXML(domain, xml, flags);
+        if (!snapshot && !is_number_taken())
+            break;
+    }
     if (!snapshot)
         return vms_virt_fail(error, "%s", what);
     virDomainSnapshotFree(snapshot);

@@ -8,6 +8,7 @@ import sqlite3
 import libvirt
 import pytest
 
+import cow
 import domains
 from tool import AUTH, BUSY, DONE, FAILED, NOT_FOUND, REFUSED, USAGE
 
@@ -227,6 +228,20 @@ def test_shut_off(vmsnap, shut_off):
     assert "shut off" in shown.out
     vmsnap.run("drop", shut_off.name)
     shut_off.is_untouched()
+
+
+@pytest.mark.parametrize("memory", ["none", "live"])
+def test_node_that_libvirtd_forgot(vmsnap, blank, images, memory):
+    """One that was killed has given QEMU nodes, and the next one begins with their numbers again."""
+    image = domains.make_image(images / f"forgot-{memory}.qcow2", "qcow2", 16 << 20, 1)
+    domain = blank(f"forgot-{memory}", [domains.disk("vda", image)])
+    last = max(int(number) for node in cow.qmp(domain, "query-named-block-nodes")
+               for number in re.findall(r"^libvirt-(\d+)-", node["node-name"]))
+    for number in (last + 1, last + 2):
+        cow.qmp(domain, "blockdev-add", driver="null-co", **{"node-name": f"libvirt-{number}-storage"})
+    vmsnap.create(domain.name(), f"--memory={memory}")
+    assert "vmsnap-" in domains.sources(domain)["vda"]
+    vmsnap.run("drop", domain.name())
 
 
 @pytest.mark.parametrize("memory", ["none", "live"])
