@@ -16,6 +16,7 @@
 #include "job/check.h"
 #include "job/domain-lock.h"
 #include "job/merge.h"
+#include "job/recover-guest.h"
 
 #include <string.h>
 
@@ -118,6 +119,7 @@ VmsRecord *vms_create(VmsContext *context, const char *name, const VmsCreateOpti
     if (!catalog)
         return NULL;
     vms_failpoint("create.locked");
+    vms_recover_guest_claimed(context, catalog, uuid);
     g_autoptr(VmsFacts) facts = vms_facts_read(domain, error);
     if (!facts || !check_leftovers(catalog, facts, error))
         return NULL;

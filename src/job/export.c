@@ -13,6 +13,7 @@
 #include "job/merge.h"
 #include "job/overlays.h"
 #include "job/plain.h"
+#include "job/recover-guest.h"
 #include "virt/facts.h"
 
 void vms_export_result_free(VmsExportResult *result)
@@ -240,6 +241,7 @@ VmsExportResult *vms_export(VmsContext *context, const char *domain,
     g_autoptr(VmsClaim) claim = vms_claim(context, domain, options->snapshot, is_waiting, error);
     if (!claim)
         return NULL;
+    vms_recover_guest_claimed(context, claim->catalog, claim->record->uuid);
     g_autoptr(VmsExportResult) result = g_new0(VmsExportResult, 1);
     VmsRecord *record = result->record = g_steal_pointer(&claim->record);
     VmsExportJob e = {

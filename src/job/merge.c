@@ -6,6 +6,7 @@
 #include "job/bitmaps.h"
 #include "job/claim.h"
 #include "job/overlays.h"
+#include "job/recover-guest.h"
 #include "virt/quiesce.h"
 
 #define THAW_TIMEOUT_S 10
@@ -193,6 +194,7 @@ static VmsRecord *run(VmsContext *context, const char *domain, const char *snaps
     g_autoptr(VmsClaim) claim = vms_claim(context, domain, snapshot, is_left, error);
     if (!claim)
         return NULL;
+    vms_recover_guest_claimed(context, claim->catalog, claim->record->uuid);
     if (!allowed(claim->record, drop, error) ||
         !vms_merge_end(context, claim->catalog, claim->record, VMS_STATUS_ABANDONED,
                        "dropped by the operator", error)) {

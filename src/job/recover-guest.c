@@ -89,3 +89,18 @@ GPtrArray *vms_recover_guests(VmsContext *context, const char *domain, bool dry_
     }
     return g_steal_pointer(&entries);
 }
+
+void vms_recover_guest_claimed(VmsContext *context, VmsCatalog *catalog, const char *uuid)
+{
+    g_autoptr(GPtrArray) holds = vms_holds_list(catalog, uuid, NULL);
+    VmsConn *conn = holds && holds->len > 0 ? vms_context_conn(context, NULL) : NULL;
+    if (!conn)
+        return;
+    const VmsHold *hold = holds->pdata[0];
+    bool paused = is_paused(conn, uuid);
+    if (end_hold(conn, catalog, uuid, NULL) && paused)
+        vms_progress_message(context->progress,
+                             "%s: the guest was paused until its overlays were merged, and that "
+                             "was interrupted: it is resumed",
+                             hold->domain);
+}

@@ -2,6 +2,7 @@
 /* Guests that an overlay guard kept paused when it was killed, and its helper with it (P1). */
 #pragma once
 
+#include "job/catalog.h"
 #include "job/context.h"
 
 /* One that is still paused: it is resumed. */
@@ -19,3 +20,7 @@ void vms_recover_guest_free(VmsRecoverGuest *entry);
  * read, libvirt cannot be reached, or the user interrupts. */
 GPtrArray *vms_recover_guests(VmsContext *context, const char *domain, bool dry_run,
                               GError **error);
+
+/* Of one domain whose lock is held, before a job works on it: resumes it, and says so. What goes
+ * wrong is left to the job, or to recover. */
+void vms_recover_guest_claimed(VmsContext *context, VmsCatalog *catalog, const char *uuid);
