@@ -22,6 +22,11 @@ MIB = 1 << 20
 SLOW = "--limit-read=64K"  # such an export does not end by itself
 
 
+def allocate(disk):
+    with open(disk, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, 64 * MIB)
+
+
 @pytest.fixture(scope="module")
 def narrow(top):
     """Its first disk, of 64 MiB, is fully there, on a file system of its own; its second one beside it is not there yet."""
@@ -32,8 +37,7 @@ def narrow(top):
         images.mkdir()
         images.chmod(0o711)
         disk = make_disk(images / "vda.raw", "raw", "ext4", 64 * MIB)
-        with open(disk, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, 64 * MIB)
+        allocate(disk)
         other = make_disk(images / "vdb.raw", "raw", "ext4", 64 * MIB)
         with Guest("narrow", memory=192, dirty=0,
                    disks=[("vda", disk, "raw"), ("vdb", other, "raw")]) as guest:
@@ -240,6 +244,7 @@ def test_nobody_watches(vmsnap, narrow, unhurt):
     """The guest stands, and the catalog is on the file system that is full. list says it, an export of what is so full
     does not begin, drop makes room and resumes the guest."""
     other = vmsnap.with_state(narrow.folder.parent / "state")
+    allocate(narrow.folder / "vda.raw")  # merges before this one may have given zeroes back
     snapshot = other.create(narrow.name, "--memory=none")
     with cramped(narrow):
         writing = Writing(narrow, 46)
