@@ -148,9 +148,13 @@ def test_room_for_the_merge(vmsnap, narrow, unhurt):
         unhurt.now()
 
 
-def holds(vmsnap):
+def catalog(vmsnap, query):
     with contextlib.closing(sqlite3.connect(vmsnap.state / "vmsnap.db")) as db:
-        return db.execute("SELECT domain FROM holds").fetchall()
+        return db.execute(query).fetchall()
+
+
+def holds(vmsnap):
+    return catalog(vmsnap, "SELECT domain FROM holds")
 
 
 def is_paused(guest):
@@ -215,6 +219,7 @@ def test_no_more_than_allowed(vmsnap, narrow, unhurt):
     """By --growth; of a backup nothing is left then."""
     process = watched(vmsnap.start("backup", "--json", narrow.name, "--memory=none", "--to", "dir", SLOW,
                                    "--growth=8M"), narrow)
+    domains.wait_for(lambda: ("exporting",) in catalog(vmsnap, "SELECT status FROM snapshots"), 60)
     writing = Writing(narrow, 12)
     result = process.wait()
     assert result.status == NO_SPACE and result.json["code"] == "no-space", result
@@ -242,10 +247,12 @@ def test_standing_guest_goes_on(vmsnap, narrow, unhurt):
 
 def test_nobody_watches(vmsnap, narrow, unhurt):
     """The guest stands, and the catalog is on the file system that is full. list says it, an export of what is so full
-    does not begin, drop makes room and resumes the guest."""
+    does not begin; drop, which needs no more room than the catalog for what it does, makes some and resumes the guest."""
     other = vmsnap.with_state(narrow.folder.parent / "state")
     allocate(narrow.folder / "vda.raw")  # merges before this one may have given zeroes back
     snapshot = other.create(narrow.name, "--memory=none")
+    pebble = narrow.folder.parent / "pebble"
+    pebble.write_bytes(bytes(MIB // 4))
     with cramped(narrow):
         writing = Writing(narrow, 46)
         domains.wait_for(lambda: stalled(narrow), 60)
@@ -257,6 +264,7 @@ def test_nobody_watches(vmsnap, narrow, unhurt):
         assert checked["id"] == snapshot["id"] and checked["growth"] == waiting["growth"]
         other.fails(NO_SPACE, "export", narrow.name, "--to", "dir", says=["(overlay-room)", "drop", "--growth"])
         assert stalled(narrow)
+        pebble.unlink()
         other.run("drop", narrow.name)
         writing.succeeds()
     other.run("backup", narrow.name, "--memory=none", "--to", "dir")
