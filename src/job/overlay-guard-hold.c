@@ -15,16 +15,14 @@
 #define MIB (UINT64_C(1) << 20)
 #define LEAST_SPARE (256 * MIB) /* what a guest may write between two looks */
 
-/* The catalog, by a handle of this thread's own. */
-static bool keep(const VmsOverlayGuard *guard, bool held)
+/* The catalog, by a handle of this thread's own, as well as it can. */
+static void keep(const VmsOverlayGuard *guard, bool held)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(VmsCatalog) catalog = vms_catalog_open(guard->context->config, &error);
-    if (catalog && (held ? vms_holds_add(catalog, guard->uuid, guard->name, &error)
-                         : vms_holds_remove(catalog, guard->uuid, &error)))
-        return true;
-    g_info("%s: %s", guard->name, error->message);
-    return false;
+    if (!catalog || !(held ? vms_holds_add(catalog, guard->uuid, guard->name, &error)
+                           : vms_holds_remove(catalog, guard->uuid, &error)))
+        g_info("%s: %s", guard->name, error->message);
 }
 
 /* No longer can it take any room. One that is paused already is not ours to keep. */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Running vmsnap as its user does: from outside, with a configuration of its own."""
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import re
@@ -73,13 +75,17 @@ def look_at(pid):
     return "\n".join(lines)
 
 
+def own_peak(pid):
+    """Bytes that it had in memory at most so far."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
 def peak(pid):
-    """Bytes that it, or a child of it, had in memory at most so far. Not ru_maxrss, which begins with that of
-    whoever started it."""
+    """Likewise, of it and its children."""
     most = 0
     with contextlib.suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-        most = int(found[1]) * 1024 if found else 0
+        most = own_peak(pid)
         for task in Path(f"/proc/{pid}/task").iterdir():
             most = max([most, *map(peak, (task / "children").read_text().split())])
     return most
@@ -101,9 +107,15 @@ class Process:
 
     def __init__(self, folder, args, env):
         self.args, self.begin, self.look, self.peak = args, time.monotonic(), 0, 0
+        # The kernel counts on from the peak of whoever starts a program: only what is resident now may
+        # count, and where the program stays below that, what is seen of it meanwhile has to do.
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
         self.files = [open(folder / f"{name}.{os.getpid()}", "w+b") for name in ("out", "err")]
         self.popen = subprocess.Popen([PROGRAM, *args], stdin=subprocess.DEVNULL,
                                       stdout=self.files[0], stderr=self.files[1], env=env)
+        self.starter = own_peak(os.getpid())
 
     def send(self, number):
         """False where it has ended already."""
@@ -121,8 +133,12 @@ class Process:
             if time.monotonic() >= self.look:
                 self.peak = max(self.peak, peak(self.popen.pid))
                 self.look = time.monotonic() + 0.05
-            if self.popen.poll() is not None:
+            pid, status, usage = os.wait4(self.popen.pid, os.WNOHANG)
+            if pid:
+                self.popen.returncode = os.waitstatus_to_exitcode(status)
                 self.end = time.monotonic()
+                if usage.ru_maxrss * 1024 > self.starter:
+                    self.peak = usage.ru_maxrss * 1024
         return self.popen.returncode is None
 
     def wait(self, timeout=180):
