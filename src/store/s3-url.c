@@ -97,7 +97,6 @@ static GUri *parse_endpoint(const char *endpoint, const char *region, GError **e
         text = g_strconcat(strstr(endpoint, "://") ? "" : "https://", endpoint, NULL);
     g_autoptr(GUri) uri = g_uri_parse(text, G_URI_FLAGS_NONE, NULL);
     const char *host = uri ? g_uri_get_host(uri) : NULL;
-    const char *path = uri ? g_uri_get_path(uri) : NULL;
     if (!host || !*host || !only_chars(host, ".-_:") ||
         (!g_str_equal(g_uri_get_scheme(uri), "http") &&
          !g_str_equal(g_uri_get_scheme(uri), "https")))
@@ -106,7 +105,9 @@ static GUri *parse_endpoint(const char *endpoint, const char *region, GError **e
     if (g_uri_get_userinfo(uri))
         return vms_fail_null(error, VMS_ERROR_USAGE,
                              "endpoint: keys do not belong into the address");
-    if ((*path && !g_str_equal(path, "/")) || g_uri_get_query(uri) || g_uri_get_fragment(uri))
+    /* As it was written: to GLib "/.." is the same as "/". */
+    const char *path = strchr(strstr(text, "://") + 3, '/');
+    if ((path && path[1]) || g_uri_get_query(uri) || g_uri_get_fragment(uri))
         return vms_fail_null(error, VMS_ERROR_USAGE,
                              "endpoint: \"%.80s\" has a path: give scheme, host and port only",
                              text);
