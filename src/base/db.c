@@ -6,7 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+#define JOURNAL_ROOM (1 << 20)
+#define PAGES_ROOM (256 << 10)
+#define MOST_BEYOND (16 << 20) /* that the journal may have brought: headers can lie */
+#define PLENTY (UINT64_C(16) << 20)
 
 struct VmsDb {
     sqlite3 *handle;
@@ -150,6 +157,39 @@ void vms_db_keep_journal(VmsDb *db)
     int keep = 1;
 
     sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
+}
+
+static int64_t pragma(VmsDb *db, const char *sql)
+{
+    bool row = false;
+    g_autoptr(VmsDbStmt) stmt = vms_db_prepare(db, sql, NULL);
+    return stmt && vms_db_step(stmt, &row, NULL) && row ? vms_db_column_int64(stmt, 0) : 0;
+}
+
+void vms_db_keep_room(VmsDb *db)
+{
+    int chunk = PAGES_ROOM; /* a file is not cut to less */
+    struct statvfs space;
+    struct stat st;
+
+    vms_db_keep_journal(db);
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
+    if (statvfs(db->path, &space) < 0 || stat(db->path, &st) < 0 ||
+        (uint64_t)space.f_bavail * space.f_frsize < PLENTY)
+        return;
+    sqlite3_int64 size =
+        pragma(db, "PRAGMA page_count") * pragma(db, "PRAGMA page_size") + PAGES_ROOM;
+    if (size <= st.st_size + MOST_BEYOND)
+        sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_SIZE_HINT, &size);
+    /* SQLite has no locks on this one that closing it would drop. */
+    g_autofree char *journal = g_strconcat(db->path, "-wal", NULL);
+    int fd = open(journal, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &st) == 0 && st.st_blocks < JOURNAL_ROOM / 512 &&
+        fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, JOURNAL_ROOM) < 0)
+        g_info("%s: %s", journal, g_strerror(errno));
+    close(fd);
 }
 
 void vms_db_free(VmsDb *db)

@@ -21,6 +21,10 @@ void vms_db_free(VmsDb *db);
  * lose its own. */
 void vms_db_keep_journal(VmsDb *db);
 
+/* For files that must be written to where nothing is left on their file system: while there is
+ * plenty, 1 MiB is allocated to -wal and 256 KiB beyond the last page. Also keeps the journal. */
+void vms_db_keep_room(VmsDb *db);
+
 /* Runs SQL without parameters or rows. */
 bool vms_db_exec(VmsDb *db, const char *sql, GError **error);
 

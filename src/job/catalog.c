@@ -75,9 +75,8 @@ VmsCatalog *vms_catalog_open(const VmsConfig *config, GError **error)
     VmsDb *db = vms_db_open(path, true, migrations, error);
     if (!db)
         return NULL;
-    /* The journal stays, so that there is room for the next one: a full file system is no reason
-     * why overlays cannot be dropped. */
-    vms_db_keep_journal(db);
+    /* A full file system is no reason why overlays cannot be dropped. */
+    vms_db_keep_room(db);
     VmsCatalog *catalog = g_new0(VmsCatalog, 1);
     catalog->db = db;
     return catalog;

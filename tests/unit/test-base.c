@@ -243,6 +243,32 @@ static void test_db(void)
     g_assert_true(vms_error_is(error, VMS_ERROR_CORRUPT));
 }
 
+static uint64_t allocated(const char *path, const char *suffix)
+{
+    struct stat st;
+    g_autofree char *file = g_strconcat(path, suffix, NULL);
+    g_assert_cmpint(stat(file, &st), ==, 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+/* What a full file system later is written to is there already, and stays. */
+static void test_db_room(void)
+{
+    static const char *const migrations[] = {"CREATE TABLE t (a BLOB)", NULL};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = scratch_path("room.db");
+    for (uint64_t rows = 1; rows < 4; rows++) {
+        g_autoptr(VmsDb) db = vms_db_open(path, true, migrations, &error);
+        g_assert_no_error(error);
+        vms_db_keep_room(db);
+        g_assert_cmpuint(allocated(path, "-wal"), >=, 1 << 20);
+        g_assert_cmpuint(allocated(path, ""), >=, ((rows - 1) * 100 + 256) << 10);
+        g_assert_true(vms_db_exec(db, "INSERT INTO t VALUES (zeroblob(102400))", &error));
+        g_clear_pointer(&db, vms_db_free);
+        g_assert_cmpuint(allocated(path, "-wal"), >=, 1 << 20);
+    }
+}
+
 static void test_process(void)
 {
     g_autoptr(GError) error = NULL;
@@ -342,6 +368,7 @@ int main(int argc, char **argv)
     g_test_add_func("/base/queue", test_queue);
     g_test_add_func("/base/text", test_text);
     g_test_add_func("/base/db", test_db);
+    g_test_add_func("/base/db-room", test_db_room);
     g_test_add_func("/base/rate", test_rate);
     g_test_add_func("/base/process", test_process);
     g_test_add_func("/base/process-output", test_process_output);
