@@ -69,6 +69,7 @@ static bool run(VmsInvocation *invocation, GError **error)
     VmsExportOptions export_options = {
         .repository = words.to,
         .keep_overlays = words.keep_overlays,
+        .give_up = true,
     };
     if (!vms_create_read(&words.create, &create_options, error) ||
         !vms_transfer_read(context, &export_options.transfer, &export_options.format, error) ||

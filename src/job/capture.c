@@ -286,7 +286,7 @@ static bool finish(VmsCapture *capture, GError **error)
 static bool watch(VmsCapture *capture, GError **error)
 {
     return !capture->facts->active ||
-           vms_overlay_guard_watch(capture->guard, capture->domain, capture->record, error);
+           vms_overlay_guard_watch(capture->guard, capture->domain, capture->record, true, error);
 }
 
 static bool take(VmsCapture *capture, GPtrArray *overlays, GError **error)

@@ -207,7 +207,8 @@ static bool run(VmsExportJob *e, GError **error)
     e->context->limit_upload = e->options->transfer.limit_upload;
     vms_failpoint("export.claimed");
     e->guard = vms_overlay_guard_new(e->context);
-    if (e->domain && !vms_overlay_guard_watch(e->guard, e->domain, e->record, error))
+    if (e->domain &&
+        !vms_overlay_guard_watch(e->guard, e->domain, e->record, !e->options->give_up, error))
         return false;
     e->location = open_place(e->context, e->options, &e->place, error);
     bool stored = e->location && set_status(e, VMS_STATUS_EXPORTING, error);

@@ -11,6 +11,7 @@ typedef struct {
     const char *repository; /* configured name, URL or path */
     VmsFormat format;       /* QCOW2: repository is a place of plain images (job/plain.h) */
     bool keep_overlays;
+    bool give_up; /* by itself, where the overlays are too full to begin, as where they become it */
     VmsTransfer transfer;
 } VmsExportOptions;
 

@@ -198,7 +198,7 @@ static bool is_on_top(const GPtrArray *disks, virDomainPtr domain)
 }
 
 bool vms_overlay_guard_watch(VmsOverlayGuard *guard, virDomainPtr domain, const VmsRecord *record,
-                             GError **error)
+                             bool refuse, GError **error)
 {
     g_auto(VmsGrowth) now = {0};
     guard->name = g_strdup(record->domain);
@@ -209,7 +209,7 @@ bool vms_overlay_guard_watch(VmsOverlayGuard *guard, virDomainPtr domain, const 
     guard->watching = guard->context->growth != VMS_GROWTH_OFF;
     if (!vms_growth_measure(guard->disks, guard->context->growth, NULL, &now, error))
         return false;
-    if (guard->watching && guard->mergeable && now.percent >= VMS_GROWTH_STOP &&
+    if (refuse && guard->watching && guard->mergeable && now.percent >= VMS_GROWTH_STOP &&
         virDomainIsActive(domain) != 0) {
         g_autofree char *text = vms_growth_text(&now);
         return vms_fail(error, VMS_ERROR_NO_SPACE,

@@ -15,9 +15,10 @@ typedef struct VmsOverlayGuard VmsOverlayGuard;
 VmsOverlayGuard *vms_overlay_guard_new(VmsContext *context);
 
 /* The overlays of record are in use: begins to watch, by a thread of its own, as context->growth
- * says. NO_SPACE where they are too full for the job to begin. */
+ * says. Where they are too full for the job to begin, NO_SPACE; refuse unset: it stops the job at
+ * once. */
 bool vms_overlay_guard_watch(VmsOverlayGuard *guard, virDomainPtr domain, const VmsRecord *record,
-                             GError **error);
+                             bool refuse, GError **error);
 
 /* Did the guard end the job (and not Ctrl-C)? Then *error, whatever it was, becomes NO_SPACE with
  * what was found, and the record gets the note. Nothing is ended any more. */

@@ -81,13 +81,13 @@ def traced(vmsnap, args, *options):
 
 
 @contextlib.contextmanager
-def held_at_memory_file(vmsnap, folder, *args):
-    """vmsnap stands still when check is over and the memory file is there, before QEMU is readied;
-    it goes on when the block ends. The result has returncode and stderr."""
+def held(vmsnap, folder, call, which, args, *options):
+    """vmsnap stands still after a system call of that name, the which-th of those that options leave; it goes
+    on when the block ends. The result has returncode and stderr."""
     log = folder / "held"
     log.write_text("")
     process = subprocess.Popen(
-        tracing(vmsnap, args, f"-o{log}", "-efallocate", "-einject=fallocate:signal=SIGSTOP:when=1"),
+        tracing(vmsnap, args, f"-o{log}", *options, f"-e{call}", f"-einject={call}:signal=SIGSTOP:when={which}"),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=vmsnap.env)
     result = subprocess.CompletedProcess(process.args, None)
     try:
@@ -99,3 +99,9 @@ def held_at_memory_file(vmsnap, folder, *args):
             os.kill(int(child), signal.SIGCONT)
         _, result.stderr = process.communicate(timeout=180)
         result.returncode = process.returncode
+
+
+def held_at_memory_file(vmsnap, folder, *args):
+    """When check is over and the memory file is there, before QEMU is readied."""
+    vmsnap.run("list")  # a catalog that has its room already
+    return held(vmsnap, folder, "fallocate", 1, args)
