@@ -60,13 +60,14 @@ def parse_size(text):
     return int(text.rstrip("KMG")) * factor
 
 
-def make_disk(path, format, file_system, size):
-    """An image with an empty file system on all of it."""
+def make_disk(path, format, file_system, size, lazy=True):
+    """An image with an empty file system on all of it; lazy: the guest's ext4 zeroes its tables later."""
     raw = path if format == "raw" else path.with_name(path.name + ".raw")
     with open(raw, "wb") as file:
         file.truncate(size)
     if file_system == "ext4":
-        _run("mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", raw)
+        _run("mkfs.ext4", "-q", "-F", "-E", f"nodiscard,lazy_itable_init={lazy:d},lazy_journal_init={lazy:d}",
+             raw)
     elif file_system == "xfs":
         _run("mkfs.xfs", "-q", "-f", "-K", raw)
     _run("fallocate", "--dig-holes", raw)  # XFS writes its log as 64 MiB of zeros

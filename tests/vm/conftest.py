@@ -10,7 +10,8 @@ import pytest
 
 import cow
 import domains
-from guest import Guest, Unharmed
+import tool
+from guest import Guest, Unharmed, leave
 from places import Places
 
 # A shell that was started in the background hands down an ignored SIGINT.
@@ -85,6 +86,13 @@ def busy():
         yield guest
 
 
+@pytest.fixture(autouse=True)
+def ended():
+    """The first to begin is the last to end."""
+    yield
+    tool.end_all()
+
+
 @pytest.fixture
 def unharmed(guest, vmsnap):
     """After the test (and wherever it asks): never restarted, not frozen, writing without error, on
@@ -95,10 +103,7 @@ def unharmed(guest, vmsnap):
     try:
         check.now()
     finally:
-        # what one test left behind is not to be the next one's failure
-        for _ in vmsnap.on_host(guest.name):
-            vmsnap.start("drop", guest.name).wait()
-        guest.repair()
+        leave(guest, vmsnap)
 
 
 @pytest.fixture
@@ -111,9 +116,7 @@ def busy_unharmed(busy, vmsnap):
         cow.as_found(busy, check.capabilities)
         check.now()
     finally:
-        for _ in vmsnap.on_host(busy.name):
-            vmsnap.start("drop", busy.name).wait()
-        busy.repair()
+        leave(busy, vmsnap)
 
 
 class ShutOff:
@@ -188,6 +191,7 @@ class Captured:
 def captured(vmsnap, shut_off):
     """A snapshot that waits for its export. (The domain is shut off: that is quick.)"""
     yield Captured(vmsnap, shut_off)
+    tool.end_all()
     if vmsnap.on_host(shut_off.name):
         vmsnap.run("drop", shut_off.name)
 
@@ -219,6 +223,7 @@ def blank(vmsnap):
         return domains.define(name, disks, start, **options)
 
     yield make
+    tool.end_all()
     for name in names:
         for _ in vmsnap.on_host(name):
             vmsnap.start("drop", name).wait()  # only after a test that failed

@@ -9,6 +9,7 @@ import libvirt
 import libvirt_qemu
 
 import domains
+import tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 from lab import Lab, LabError  # noqa: E402
@@ -182,7 +183,9 @@ class Guest(Watched):
         domains.wait_for(idle, 60)
 
     def repair(self):
-        """Back onto its own disks, thawed, by other means; nothing to do where a test passed."""
+        """Running, back onto its own disks, thawed, by other means; nothing to do where a test passed."""
+        if domains.state(self.domain) == libvirt.VIR_DOMAIN_PAUSED:
+            self.domain.resume()
         with contextlib.suppress(libvirt.libvirtError):
             if self.vm.freeze_status() != "thawed":
                 self.vm.thaw()
@@ -243,3 +246,11 @@ class Unharmed:
         assert domains.metadata_free(guest.domain)
         assert self.local_files() == self.local
         assert not ours_running()
+
+
+def leave(guest, vmsnap):
+    """What one test left behind is not to be the next one's failure. Nothing to do where it passed."""
+    tool.end_all()
+    for _ in vmsnap.on_host(guest.name):
+        vmsnap.start("drop", guest.name).wait()
+    guest.repair()

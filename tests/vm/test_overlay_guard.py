@@ -13,7 +13,7 @@ import pytest
 
 import cow
 import domains
-from guest import Guest, Unharmed
+from guest import Guest, Unharmed, leave
 from lab import make_disk
 from test_bad_store import fill_up
 from tool import DONE, NO_SPACE
@@ -36,9 +36,8 @@ def narrow(top):
         images = folder / "images"
         images.mkdir()
         images.chmod(0o711)
-        disk = make_disk(images / "vda.raw", "raw", "ext4", 64 * MIB)
-        allocate(disk)
-        other = make_disk(images / "vdb.raw", "raw", "ext4", 64 * MIB)
+        disk = make_disk(images / "vda.raw", "raw", "ext4", 64 * MIB, lazy=False)
+        other = make_disk(images / "vdb.raw", "raw", "ext4", 64 * MIB, lazy=False)
         with Guest("narrow", memory=192, dirty=0,
                    disks=[("vda", disk, "raw"), ("vdb", other, "raw")]) as guest:
             yield guest
@@ -46,15 +45,17 @@ def narrow(top):
 
 @pytest.fixture
 def unhurt(narrow, vmsnap):
+    """However much of its disks was there after the test before."""
+    with narrow.frozen():
+        allocate(narrow.folder / "vda.raw")
+        subprocess.run(["fallocate", "--dig-holes", narrow.folder / "vdb.raw"], check=True)
     check = Unharmed(narrow, vmsnap)
     yield check
     try:
         check.now()
         assert narrow.check()["ok"]
     finally:
-        for _ in vmsnap.on_host(narrow.name):
-            vmsnap.start("drop", narrow.name).wait()
-        narrow.repair()
+        leave(narrow, vmsnap)
 
 
 @contextlib.contextmanager
@@ -69,12 +70,14 @@ def cramped(guest, free=40 * MIB):
 
 
 class Writing:
-    """The guest writes so many MiB."""
+    """The guest writes so many MiB, with so many seconds between two."""
 
-    def __init__(self, guest, mib, file="a/fast"):
+    def __init__(self, guest, mib, file="a/fast", pause=0):
         self.vm = guest.vm
-        self.pid = self.vm.agent("exec", path="/bin/dd", capture_output=True, arg=[
-            "if=/dev/zero", f"of=/mnt/{file}", "bs=1M", f"count={mib}", "conv=notrunc,fsync"])["pid"]
+        dd = f"dd if=/dev/zero of=/mnt/{file} bs=1M conv=notrunc,fsync"
+        slowly = f"for i in $(seq {mib}); do {dd} count=1 seek=$i && sleep {pause} || exit 1; done"
+        self.pid = self.vm.agent("exec", path="/bin/sh", capture_output=True, arg=[
+            "-c", slowly if pause else f"{dd} count={mib}"])["pid"]
 
     def succeeds(self):
         done = domains.wait_for(lambda: (now := self.vm.agent("exec-status", pid=self.pid))["exited"] and now, 60)
@@ -119,7 +122,7 @@ def test_export_ends_in_time(vmsnap, narrow, unhurt):
     vmsnap.create(narrow.name, "--memory=none")
     with cramped(narrow):
         process = watched(vmsnap.start("export", narrow.name, "--to", "dir", SLOW), narrow)
-        writing = Writing(narrow, 48)
+        writing = Writing(narrow, 48, pause=0.2)  # the guard can look in time
         result = process.wait()
         assert result.status == NO_SPACE, result
         for words in ("at 80 % they are merged", "(overlay-room)", "is given up", narrow.folder):
@@ -228,6 +231,19 @@ def test_no_more_than_allowed(vmsnap, narrow, unhurt):
     assert "overlay-growth" in given_up(vmsnap, narrow, "overlay-growth")
 
 
+def test_backup_outgrown_before_its_export(vmsnap, narrow, unhurt, tmp):
+    """The guest has written too much between the two: the backup gives up as it would in the middle of its export."""
+    vmsnap.run("list")
+    lock = vmsnap.folder / "run" / f"{narrow.uuid}.lock"
+    with cow.held(vmsnap, tmp, "flock", 2, ["backup", narrow.name, "--memory=none", "--to", "dir", "--growth=8M"],
+                  "-P", lock) as result:
+        [waiting] = vmsnap.on_host(narrow.name)
+        assert waiting["status"] == "captured"
+        Writing(narrow, 12).succeeds()
+    assert result.returncode == NO_SPACE and "is given up" in result.stderr, result
+    assert "overlay-growth" in given_up(vmsnap, narrow, "overlay-growth")
+
+
 def test_standing_guest_goes_on(vmsnap, narrow, unhurt):
     """The guard comes too late, because it was held: QEMU has paused the guest."""
     vmsnap.create(narrow.name, "--memory=none")
@@ -249,7 +265,6 @@ def test_nobody_watches(vmsnap, narrow, unhurt):
     """The guest stands, and the catalog is on the file system that is full. list says it, an export of what is so full
     does not begin, drop makes room and resumes the guest."""
     other = vmsnap.with_state(narrow.folder.parent / "state")
-    allocate(narrow.folder / "vda.raw")  # merges before this one may have given zeroes back
     snapshot = other.create(narrow.name, "--memory=none")
     with cramped(narrow):
         writing = Writing(narrow, 46)

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import itertools
 import json
 import os
 import re
@@ -104,6 +105,8 @@ def stopped(pid):
 
 class Process:
     """A running command; its output goes to files, so it never waits for us."""
+    numbers = itertools.count()
+    not_waited_for = set()
 
     def __init__(self, folder, args, env):
         self.args, self.begin, self.look, self.peak = args, time.monotonic(), 0, 0
@@ -112,10 +115,12 @@ class Process:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-        self.files = [open(folder / f"{name}.{os.getpid()}", "w+b") for name in ("out", "err")]
+        number = next(Process.numbers)
+        self.files = [open(folder / f"{name}.{os.getpid()}.{number}", "w+b") for name in ("out", "err")]
         self.popen = subprocess.Popen([PROGRAM, *args], stdin=subprocess.DEVNULL,
                                       stdout=self.files[0], stderr=self.files[1], env=env)
         self.starter = own_peak(os.getpid())
+        Process.not_waited_for.add(self)
 
     def send(self, number):
         """False where it has ended already."""
@@ -123,6 +128,11 @@ class Process:
             return False
         os.kill(self.popen.pid, number)
         return True
+
+    def kill(self):
+        self.popen.kill()
+        self.popen.wait()
+        Process.not_waited_for.discard(self)
 
     def has_said(self, text):
         """On stderr, so far."""
@@ -136,6 +146,7 @@ class Process:
             pid, status, usage = os.wait4(self.popen.pid, os.WNOHANG)
             if pid:
                 self.popen.returncode = os.waitstatus_to_exitcode(status)
+                Process.not_waited_for.discard(self)
                 self.end = time.monotonic()
                 if usage.ru_maxrss * 1024 > self.starter:
                     self.peak = usage.ru_maxrss * 1024
@@ -146,8 +157,7 @@ class Process:
         while self.running():
             if time.monotonic() > limit:
                 where = look_at(self.popen.pid)
-                self.popen.kill()
-                self.popen.wait()
+                self.kill()
                 raise AssertionError(f"vmsnap {' '.join(self.args)} does not end in {timeout} s:\n"
                                      f"{where}")
             time.sleep(0.005)
@@ -158,6 +168,17 @@ class Process:
             file.close()
         return Run(self.args, self.popen.returncode, *texts, self.end - self.begin,
                    self.peak)
+
+
+def end_all():
+    """What a test that failed left running is not to be the next one's failure."""
+    for process in list(Process.not_waited_for):
+        for number in (signal.SIGCONT, signal.SIGINT):
+            process.send(number)
+        try:
+            process.wait(30)
+        except AssertionError as error:
+            print(error)
 
 
 class Vmsnap:
