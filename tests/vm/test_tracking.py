@@ -201,6 +201,7 @@ def test_disks_added_and_removed(make):
     domain.domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     found = domain.snapshot()
     assert set(found) == {"vdb"} and found["vdb"]["method"] == "overlay"
+    domain.domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_CONFIG)  # else its overlays cannot be dropped
 
 
 def test_a_failed_export_is_no_parent(make):

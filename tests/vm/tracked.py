@@ -128,7 +128,9 @@ class Tracked:
     def gone(self):
         for _ in self.vmsnap.on_host(self.name):
             self.vmsnap.start("drop", self.name).wait()
+        left = self.vmsnap.on_host(self.name)
         domains.remove(self.name)
+        assert not left, left
 
 
 def reasons(tracking):
