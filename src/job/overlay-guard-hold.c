@@ -25,16 +25,19 @@ static void keep(const VmsOverlayGuard *guard, bool held)
         g_info("%s: %s", guard->name, error->message);
 }
 
-/* No longer can it take any room. One that is paused already is not ours to keep. */
+/* No longer can it take any room. One that is paused already is not ours to keep; one that we keep
+ * may have been resumed, by somebody or by a merge that had paused it at the same moment. */
 static bool stand(VmsOverlayGuard *guard, virDomainPtr domain)
 {
-    if (guard->held || virDomainIsActive(domain) == 0)
+    if (virDomainIsActive(domain) == 0)
         return true;
     int state = VIR_DOMAIN_NOSTATE;
     if (virDomainGetState(domain, &state, NULL, 0) < 0)
         return false;
     if (state == VIR_DOMAIN_PAUSED)
         return true;
+    if (guard->held)
+        return virDomainSuspend(domain) == 0;
     vms_failpoint("guard.pausing");
     /* Where the catalog has no room for it, the merge needs room all the more. */
     keep(guard, true);
@@ -106,7 +109,8 @@ static bool see_to_merge(VmsOverlayGuard *guard, virDomainPtr domain)
         set_tight(guard, false);
         return known && now.thin > 0;
     }
-    if (guard->held || now.spare >= LEAST_SPARE || !domain || !stand(guard, domain))
+    bool enough = !guard->held && now.spare >= LEAST_SPARE;
+    if (enough || !domain || !stand(guard, domain))
         return true;
     g_clear_pointer(&guard->reserve, vms_reserve_free);
     vms_failpoint("guard.room-given-up");

@@ -125,10 +125,11 @@ static void judge(VmsOverlayGuard *guard)
 
 /* --- the thread --- */
 
-/* libvirtd may have been restarted: then it knows of no thresholds. */
+/* libvirtd may have been restarted: then it knows of no thresholds. What it refuses now it may do
+ * at the next look. */
 static void follow(VmsOverlayGuard *guard, virDomainPtr domain)
 {
-    if (domain == guard->followed)
+    if (domain == guard->followed && (guard->threshold || !domain))
         return;
     g_clear_pointer(&guard->threshold, vms_threshold_free);
     guard->followed = domain;

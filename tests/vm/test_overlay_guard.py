@@ -164,6 +164,13 @@ def is_paused(guest):
     return domains.state(guest.domain) == libvirt.VIR_DOMAIN_PAUSED
 
 
+def slowed_down(guest, target):
+    """A merge that is under way."""
+    with contextlib.suppress(libvirt.libvirtError):
+        guest.domain.blockJobSetSpeed(target, MIB)
+        return True
+
+
 def kill_alone(process, until):
     """kill -9, and nobody is left who could undo what it did."""
     domains.wait_for(lambda: until() or not process.running(), 60, 0.001)
@@ -200,6 +207,19 @@ def test_killed_where_somebody_had_paused(vmsnap, narrow, unhurt):
     done = vmsnap.json("recover")
     assert is_paused(narrow) and not done["guests"] and not vmsnap.on_host(narrow.name)
     narrow.domain.resume()
+
+
+def test_resumed_while_it_waits(vmsnap, narrow, unhurt):
+    """It waits again: there is no more room than before."""
+    vmsnap.create(narrow.name, "--memory=none")
+    Writing(narrow, 30, "b/fast").succeeds()
+    process = vmsnap.start("export", narrow.name, "--to", "dir")
+    domains.wait_for(lambda: is_paused(narrow) or not process.running(), 60, 0.001)
+    domains.wait_for(lambda: slowed_down(narrow, "vdb"), 60, 0.001)
+    narrow.domain.resume()
+    domains.wait_for(lambda: is_paused(narrow))
+    narrow.domain.blockJobSetSpeed("vdb", 0)
+    assert process.wait().status == DONE and not is_paused(narrow) and not holds(vmsnap)
 
 
 def test_room_is_held_back(vmsnap, narrow, unhurt):
