@@ -233,9 +233,8 @@ static void test_retry_total_time(void)
     g_autoptr(VmsStore) store = vms_retry_new(flaky_new(&flaky, false), &options);
     g_autoptr(GError) error = NULL;
     flaky->failures = 1000;
-    int64_t started = g_get_monotonic_time();
     g_assert_false(put_text(store, "a", "1", false, &error));
-    g_assert_cmpint(g_get_monotonic_time() - started, <, 1000000);
+    g_assert_cmpuint(flaky->calls, <, 10); /* waits of 40 ms and more */
     assert_code(error, VMS_ERROR_TRANSIENT);
 }
 
@@ -264,9 +263,9 @@ static void test_retry_hint(void)
     flaky->failures = 2;
     int64_t started = g_get_monotonic_time();
     g_assert_true(vms_store_remove(store, "a", NULL, NULL));
-    int64_t took_us = g_get_monotonic_time() - started;
-    g_assert_cmpint(took_us, >=, 500000);
-    g_assert_cmpint(took_us, <, 950000);
+    g_assert_cmpint(g_get_monotonic_time() - started, >=, 500000);
+    g_assert_cmpuint(messages, ==, 2);
+    g_assert_true(g_str_has_suffix(last_message, "; retrying in 0.0 s"));
 }
 
 static bool busy_remove(VmsStore *store, const char *name, GCancellable *cancellable,
@@ -318,10 +317,9 @@ static void test_retry_cancel(void)
     g_autoptr(GError) error = NULL;
     flaky->failures = 1000;
     GThread *thread = g_thread_new("cancel", cancel_soon, cancellable);
-    int64_t started = g_get_monotonic_time();
     g_assert_false(vms_store_remove(store, "a", cancellable, &error));
     assert_code(error, VMS_ERROR_CANCELLED);
-    g_assert_cmpint(g_get_monotonic_time() - started, <, 5000000);
+    g_assert_cmpuint(flaky->calls, ==, 1);
     g_thread_join(thread);
 }
 
