@@ -124,8 +124,11 @@ static const char *last_line(char *text)
 static bool fail(const Process *process, const char *name, GError **error)
 {
     const char *why = last_line(process->text[1]->str);
+    /* Most say their name themselves. */
+    g_autofree char *own = g_strdup_printf("%s: ", name);
+    const char *said = g_str_has_prefix(why, own) ? why + strlen(own) : why;
     return vms_fail(error, vms_error_code_of_text(why), "%s: %s", name,
-                    *why ? why : "failed without a message");
+                    *said ? said : "failed without a message");
 }
 
 static bool run(int fd, const char *const *argv, GCancellable *cancellable, char **ret_stdout,

@@ -142,7 +142,7 @@ static bool commit_failed(const VmsRecord *record, GError **error)
 {
     g_autoptr(GPtrArray) left = vms_growth_disks(record);
     g_auto(VmsGrowth) growth = {0};
-    if (!vms_error_is(*error, VMS_ERROR_FAILED) ||
+    if ((!vms_error_is(*error, VMS_ERROR_FAILED) && !vms_error_is(*error, VMS_ERROR_NO_SPACE)) ||
         !vms_growth_measure(left, VMS_GROWTH_AUTO, NULL, &growth, NULL) ||
         growth.merge <= growth.free)
         return false;
@@ -278,34 +278,65 @@ static bool merge_disk(Merge *merge, GError **error)
     return true;
 }
 
+/* Does it say nothing of the other disks? */
+static bool is_of_disk(const Merge *merge, const GError *cause)
+{
+    return merge->lost || vms_error_is(cause, VMS_ERROR_NO_SPACE) ||
+           (vms_error_is(cause, VMS_ERROR_FAILED) &&
+            virConnectIsAlive(virDomainGetConnect(*merge->domain)) == 1);
+}
+
+/* The disks that are left. *ret_merged: one was, so that there is more room now. *error is the
+ * first one, of a disk that the domain has no more only where there is no other. */
+static bool merge_all(Merge *merge, bool *ret_merged, GError **error)
+{
+    const GPtrArray *disks = merge->record->disks;
+    g_autoptr(GError) first = NULL;
+    bool first_is_lost = false;
+    *ret_merged = false;
+    for (guint i = 0; i < disks->len; i++) {
+        g_autoptr(GError) cause = NULL;
+        merge->disk = disks->pdata[i];
+        if (merge->disk->merged)
+            continue;
+        if (merge_disk(merge, &cause)) {
+            *ret_merged = true;
+            continue;
+        }
+        bool goes_on = is_of_disk(merge, cause);
+        if (!first || (first_is_lost && !merge->lost)) {
+            g_clear_error(&first);
+            first = g_steal_pointer(&cause);
+            first_is_lost = merge->lost;
+        }
+        if (!goes_on)
+            break;
+    }
+    if (!first)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&first));
+    return false;
+}
+
 bool vms_overlays_merge(VmsContext *context, VmsCatalog *catalog, virDomainPtr *domain,
                         VmsRecord *record, bool cancellable, GError **error)
 {
-    GCancellable *stop = cancellable ? context->cancellable : NULL;
-    g_autoptr(GError) lost = NULL; /* the first one */
+    Merge merge = {.context = context,
+                   .catalog = catalog,
+                   .domain = domain,
+                   .record = record,
+                   .cancellable = cancellable ? context->cancellable : NULL,
+                   .undo = !cancellable};
+    g_autoptr(GError) cause = NULL;
+    bool merged = false, all = false;
     resume_stalled(context, *domain, record);
-    for (guint i = 0; i < record->disks->len; i++) {
-        VmsRecordDisk *disk = record->disks->pdata[i];
-        Merge merge = {.context = context,
-                       .catalog = catalog,
-                       .domain = domain,
-                       .record = record,
-                       .disk = disk,
-                       .cancellable = stop,
-                       .undo = !cancellable};
-        g_autoptr(GError) cause = NULL;
-        if (disk->merged || merge_disk(&merge, &cause))
-            continue;
-        if (!merge.lost) {
-            g_propagate_error(error, g_steal_pointer(&cause));
-            return false;
-        }
-        if (!lost)
-            lost = g_steal_pointer(&cause);
-    }
+    do {
+        g_clear_error(&cause);
+        all = merge_all(&merge, &merged, &cause);
+    } while (!all && merged && vms_error_is(cause, VMS_ERROR_NO_SPACE));
     resume_stalled(context, *domain, record);
-    if (lost) {
-        g_propagate_error(error, g_steal_pointer(&lost));
+    if (!all) {
+        g_propagate_error(error, g_steal_pointer(&cause));
         return false;
     }
     vms_merge_set_begun(record, false); /* but all merged, as the disks say */

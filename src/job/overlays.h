@@ -12,7 +12,8 @@ GPtrArray *vms_overlays_of(const VmsRecord *record);
 /* Merges every overlay that is in use back into its base and removes the overlay files; a disk that
  * was never switched just loses its file. Saves each disk as merged. REFUSED where a newer overlay
  * sits on top. cancellable: Ctrl-C stops between and inside merges, leaving the rest as it is.
- * A disk that the domain has no more is REFUSED when all others are merged.
+ * A disk that cannot be merged keeps none of the others from it, and is tried again where they made
+ * room; *error is the first one. REFUSED where only disks are left that the domain has no more.
  * *domain is another one afterwards where libvirtd was restarted meanwhile. vms_merge_is_begun()
  * from the first byte on that is written to a frozen image. Not cancellable: the undo of a snapshot
  * that was not taken, which goes on where the catalog cannot be written. */

@@ -185,4 +185,5 @@ def loop_mounted(folder, image, type, size):
         yield folder
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
+        folder.rmdir()
         image.unlink()

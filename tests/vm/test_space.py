@@ -11,6 +11,7 @@ import cow
 import domains
 from test_bad_store import fill_up, tmpfs
 from tool import DONE, NO_SPACE, Vmsnap
+from tracked import Tracked, making
 
 MIB = 1 << 20
 
@@ -87,6 +88,52 @@ def test_full_catalog_does_not_keep_from_dropping(small, shut_off):
     small.run("drop", shut_off.name)
     assert not small.on_host(shut_off.name)
     shut_off.is_untouched()
+
+
+@pytest.fixture
+def two_disks(vmsnap, top):
+    """On a file system of their own: of the first image nothing is there yet, the second is there in full."""
+    with domains.loop_mounted(top / "two", top / "two.image", "ext4", 96 * MIB) as folder, making(Tracked) as make:
+        images = folder / "images"
+        images.mkdir()
+        images.chmod(0o711)
+        domain = make(vmsnap, images, "two", {"vda": "raw", "vdb": "raw"}, start=False, data=0)
+        with open(domain.paths["vdb"], "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, domain.size)
+        yield domain
+
+
+def written(domain, target):
+    domain.io(target, "write -P 7 0 6M")
+    domain.io(target, "flush")
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_one_disk_makes_room_for_the_other(vmsnap, two_disks, runs):
+    """The first cannot be merged, and keeps the second, which needs nothing, from nothing; then it can."""
+    if runs:
+        two_disks.start()
+    two_disks.create()
+    for target in two_disks.paths:
+        written(two_disks, target)
+    fill_up(two_disks.folder.parent)
+    vmsnap.run("drop", two_disks.name)
+    for path in two_disks.paths.values():
+        with open(path, "rb") as file:
+            assert file.read(6 * MIB) == b"\7" * 6 * MIB, path
+
+
+def test_no_room_for_one_disk(vmsnap, two_disks):
+    """Nor is there when the other is merged: the other's overlay is gone all the same."""
+    two_disks.create()
+    written(two_disks, "vda")
+    fill_up(two_disks.folder.parent)
+    vmsnap.fails(NO_SPACE, "drop", two_disks.name, says=["vda", "merging may need 6", "make room there"])
+    left = domains.sources(two_disks.domain, inactive=True)
+    assert left["vdb"] == str(two_disks.paths["vdb"]) and left["vda"] != str(two_disks.paths["vda"])
+    (two_disks.folder.parent / "ballast").unlink()
+    vmsnap.run("drop", two_disks.name)
+    assert domains.sources(two_disks.domain, inactive=True)["vda"] == str(two_disks.paths["vda"])
 
 
 def test_no_inode_for_an_overlay(vmsnap, blank, images, tmp):
