@@ -287,7 +287,7 @@ static bool is_of_disk(const Merge *merge, const GError *cause)
 }
 
 /* The disks that are left. *ret_merged: one was, so that there is more room now. *error is the
- * first one, of a disk that the domain has no more only where there is no other. */
+ * first one; of a disk that the domain has no more only where there is no other. */
 static bool merge_all(Merge *merge, bool *ret_merged, GError **error)
 {
     const GPtrArray *disks = merge->record->disks;
@@ -297,6 +297,7 @@ static bool merge_all(Merge *merge, bool *ret_merged, GError **error)
     for (guint i = 0; i < disks->len; i++) {
         g_autoptr(GError) cause = NULL;
         merge->disk = disks->pdata[i];
+        merge->lost = false;
         if (merge->disk->merged)
             continue;
         if (merge_disk(merge, &cause)) {
@@ -304,7 +305,8 @@ static bool merge_all(Merge *merge, bool *ret_merged, GError **error)
             continue;
         }
         bool goes_on = is_of_disk(merge, cause);
-        if (!first || (first_is_lost && !merge->lost)) {
+        bool cancelled = vms_error_is(cause, VMS_ERROR_CANCELLED);
+        if (!first || cancelled || (first_is_lost && !merge->lost)) {
             g_clear_error(&first);
             first = g_steal_pointer(&cause);
             first_is_lost = merge->lost;
