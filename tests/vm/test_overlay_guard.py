@@ -165,9 +165,9 @@ def is_paused(guest):
 
 
 def slowed_down(guest, target):
-    """A merge that is under way."""
+    """A merge that is under way: to a MiB/s."""
     with contextlib.suppress(libvirt.libvirtError):
-        guest.domain.blockJobSetSpeed(target, MIB)
+        guest.domain.blockJobSetSpeed(target, 1)
         return True
 
 
