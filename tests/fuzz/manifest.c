@@ -4,6 +4,15 @@
 #include "fuzz.h"
 #include "job/plain-name.h"
 
+/* Dots may be in a name, but lead nowhere. */
+static void check_path(const char *path)
+{
+    g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+    for (char **part = parts; *part; part++)
+        g_assert_false(g_str_equal(*part, "") || g_str_equal(*part, ".") ||
+                       g_str_equal(*part, ".."));
+}
+
 static void check_names(const VmsManifest *manifest)
 {
     g_assert_null(strchr(manifest->domain, '/'));
@@ -15,7 +24,7 @@ static void check_names(const VmsManifest *manifest)
     }
     for (guint i = 0; i < manifest->files->len; i++) {
         const VmsManifestFile *file = manifest->files->pdata[i];
-        g_assert_null(strstr(file->name, ".."));
+        check_path(file->name);
     }
 }
 
